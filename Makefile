@@ -1,0 +1,69 @@
+# `make help` lists what there is. Each target installs what it needs into .venv, once: the stamp files
+# there say what has been installed, and go stale when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet -c constraints.txt
+PINS := pyproject.toml constraints.txt
+PACKAGE := hfnb
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow lab check format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/stamp-core ## install hfnb and run its demo on a packaged model: a table and its statistics
+	$(BIN)/python -m hfnb.demo $(ARGS)
+
+test: $(VENV)/stamp-dev ## run the tests but the slow ones, a real browser included; ARGS="-k name" picks
+	@scripts/install_browser.sh $(BIN)/python
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/stamp-dev ## run the slow tests
+	@scripts/install_browser.sh $(BIN)/python
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lab: $(VENV)/stamp-all ## open the tour in JupyterLab
+	$(BIN)/python -m jupyterlab notebooks/01-tour.ipynb $(ARGS)
+
+check: $(VENV)/stamp-dev ## lint, formatting and types, as CI checks them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+format: $(VENV)/stamp-dev ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on this machine
+	$(BIN)/python bench/run.py $(ARGS)
+
+clean: ## remove .venv and everything that builds, tests and tools left behind
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The interpreter in a virtual environment is a link to an old file: only a stamp is newer than its causes.
+$(VENV)/stamp-venv:
+	scripts/make_venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/stamp-core: $(VENV)/stamp-venv $(PINS)
+	@echo "installing $(PACKAGE) and what it needs (PyTorch among it: minutes on a slow line) ..."
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/stamp-all: $(VENV)/stamp-venv $(PINS)
+	@echo "installing $(PACKAGE)[all] ..."
+	$(INSTALL) -e '.[all]'
+	@touch $(VENV)/stamp-core $@
+
+$(VENV)/stamp-dev: $(VENV)/stamp-venv $(PINS)
+	@echo "installing $(PACKAGE)[all,dev] ..."
+	$(INSTALL) -e '.[all,dev]'
+	@touch $(VENV)/stamp-core $(VENV)/stamp-all $@

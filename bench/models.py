@@ -1,0 +1,85 @@
+"""The random models that the benchmarks run: Llama-shaped, made once, kept in a cache folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_SHAPES = {
+    # name: hidden size, layers, heads, KV heads, intermediate size
+    "100m": (768, 12, 12, 12, 2048),
+    "500m": (1536, 16, 16, 16, 4096),
+}
+VOCABULARY = 32000
+
+
+def cache_folder() -> Path:
+    """Return where bench models are kept: ``HFNB_BENCH_CACHE``, or the user's cache folder."""
+    import platformdirs
+
+    told = os.environ.get("HFNB_BENCH_CACHE")
+    return Path(told) if told else Path(platformdirs.user_cache_dir("hfnb")) / "bench"
+
+
+def random_llama(size: str = "100m") -> Path:
+    """Return the folder of a random Llama with float32 weights, made on first use (seed 0)."""
+    folder = cache_folder() / f"llama-{size}"
+    if (folder / "model.safetensors").is_file():
+        return folder
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    hidden, layers, heads, kv_heads, intermediate = _SHAPES[size]
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        initializer_range=0.06,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config.eos_token_id = None  # every row then has the length it was asked for
+    model.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def word_tokenizer():
+    """Return a tokenizer with a token for each of the words ``w3`` ... ``w31999``."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "</s>", "<pad>"]
+    words = {name: i for i, name in enumerate(special)}
+    words.update({f"w{i}": i for i in range(len(special), VOCABULARY)})
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token=None,
+        pad_token="<pad>",
+        model_max_length=4096,
+        padding_side="left",
+    )
+
+
+def mixed_prompts(count: int = 64, least: int = 8, most: int = 256, seed: int = 0) -> list[str]:
+    """Return prompts of between ``least`` and ``most`` tokens, evenly spread, in random order."""
+    import random
+
+    draw = random.Random(seed)
+    lengths = [round(least + (most - least) * i / (count - 1)) for i in range(count)]
+    draw.shuffle(lengths)
+    return [
+        " ".join(f"w{draw.randrange(3, VOCABULARY)}" for _ in range(length)) for length in lengths
+    ]

@@ -1,0 +1,65 @@
+"""hfnb runs local Hugging Face models over DataFrames, in notebooks.
+
+    import hfnb
+    llm = hfnb.load("hfnb/numbers-fr")
+    result = hfnb.run(df, "What is the number {i} in french?", llm, into="answer")
+
+Importing it is quick: torch, transformers, pandas and langchain are imported when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hfnb.engines.echo import EchoEngine
+    from hfnb.errors import HfnbError
+    from hfnb.frame.progress import Progress
+    from hfnb.frame.result import RunResult
+    from hfnb.frame.run import last_result, run
+    from hfnb.frame.stats import RunStats
+    from hfnb.llm import HuggingFacePipeline
+    from hfnb.loading import load
+
+    __version__: str
+
+_HOMES = {
+    "EchoEngine": "hfnb.engines.echo",
+    "HfnbError": "hfnb.errors",
+    "HuggingFacePipeline": "hfnb.llm",
+    "Progress": "hfnb.frame.progress",
+    "RunResult": "hfnb.frame.result",
+    "RunStats": "hfnb.frame.stats",
+    "last_result": "hfnb.frame.run",
+    "load": "hfnb.loading",
+    "run": "hfnb.frame.run",
+}
+
+__all__ = [
+    "EchoEngine",
+    "HfnbError",
+    "HuggingFacePipeline",
+    "Progress",
+    "RunResult",
+    "RunStats",
+    "last_result",
+    "load",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hfnb")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'hfnb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

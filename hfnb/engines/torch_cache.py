@@ -1,0 +1,210 @@
+"""The keys and values of rows that are being decoded together, in buffers that are written in place.
+
+Rows end at the same column, so that one step writes one column. A row that finishes is dropped
+at once, and the columns on the left that only it needed are no longer read:
+
+    row 0   . . a a a a a|      left = 2 columns are not read
+    row 1   . . . . b b b|      the next token of each row goes to the column after the bar
+
+transformers' own `DynamicCache` copies all keys and values at each step, and can't let rows go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+_ROOM = 64
+"""Columns to add when a buffer is made or is full."""
+
+
+class _Window:
+    """What all layers share: how many rows there are, and which columns are read."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.left = 0
+        self.right = 0
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+
+class _Layer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer's buffers, shaped [rows, heads, columns, head size]."""
+
+    is_sliding = False
+
+    def __init__(self, window: _Window) -> None:
+        super().__init__()
+        self.window = window
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Do nothing: `RowCache.add` makes the buffers."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the new columns and return what attention may read."""
+        at = self.window
+        end = at.right + key_states.shape[-2]
+        self.keys[: at.rows, :, at.right : end] = key_states
+        self.values[: at.rows, :, at.right : end] = value_states
+        return (
+            self.keys[: at.rows, :, at.left : end],
+            self.values[: at.rows, :, at.left : end],
+        )
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the length and the offset that an attention mask has to cover."""
+        return self.window.width + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Return the number of columns that are read."""
+        return self.window.width
+
+    def get_max_cache_shape(self) -> int:
+        """Return -1: there is no limit."""
+        return -1
+
+
+class RowCache(Cache):  # type: ignore[misc]
+    """A transformers cache in which rows come and go while others are decoded.
+
+    Args:
+        layers: The number of layers of the model.
+        rows: The most rows at a time.
+    """
+
+    def __init__(self, layers: int, rows: int) -> None:
+        self._window = _Window()
+        self._most_rows = rows
+        self._columns = 0
+        self.lengths: list[int] = []
+        """The number of tokens of each row."""
+        super().__init__(layers=[_Layer(self._window) for _ in range(layers)])
+
+    @property
+    def rows(self) -> int:
+        """The number of rows that are in it."""
+        return self._window.rows
+
+    @property
+    def width(self) -> int:
+        """The number of columns that a step reads."""
+        return self._window.width
+
+    def add(self, filled: Cache, lengths: Sequence[int]) -> None:
+        """Add rows whose prompts were computed with a cache of their own, padded on the left.
+
+        Args:
+            filled: The other cache; its layers are shaped [new rows, heads, columns, head size].
+            lengths: The number of tokens of each new row.
+        """
+        longest = max(lengths)
+        at, count = self._window, len(lengths)
+        if not at.rows:
+            at.left = at.right = 0
+        self._make_room(filled, max(longest, at.width) + 1)
+        if at.right < longest:
+            self._shift(longest - at.right)
+        rows = slice(at.rows, at.rows + count)
+        columns = slice(at.right - longest, at.right)
+        for mine, new in zip(self.layers, filled.layers, strict=True):
+            mine.keys[rows, :, columns] = new.keys[:, :, -longest:]
+            mine.values[rows, :, columns] = new.values[:, :, -longest:]
+        at.rows += count
+        self.lengths.extend(lengths)
+        self._trim()
+
+    def advance(self) -> None:
+        """Count the column that a forward pass has just written."""
+        self._window.right += 1
+        self.lengths = [length + 1 for length in self.lengths]
+
+    def prepare(self) -> None:
+        """Make sure that there is a column for the next token."""
+        at = self._window
+        if at.right < self._columns:
+            return
+        if at.left >= _ROOM:
+            self._shift(-at.left)
+        else:
+            self._resize(at.right + max(_ROOM, at.right // 4))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, given in rising order. The others' places are filled from the end.
+
+        Returns nothing, but afterwards row ``i`` is what ``rows[i]`` was only if no row was
+        moved; use `order_after_keep` for the order.
+        """
+        order = self.order_after_keep(rows)
+        for target, source in enumerate(order):
+            if target != source:
+                for layer in self.layers:
+                    layer.keys[target] = layer.keys[source]
+                    layer.values[target] = layer.values[source]
+        self.lengths = [self.lengths[source] for source in order]
+        self._window.rows = len(order)
+        self._trim()
+
+    @staticmethod
+    def order_after_keep(rows: Sequence[int]) -> list[int]:
+        """Return which row comes to stand at each place when `keep` keeps ``rows``."""
+        count = len(rows)
+        stay = {row for row in rows if row < count}
+        movers = iter(sorted((row for row in rows if row >= count), reverse=True))
+        return [place if place in stay else next(movers) for place in range(count)]
+
+    def mask(self, extra: int, device: torch.device) -> torch.Tensor:
+        """Return the attention mask, [rows, width + extra]: 1 for tokens, 0 for padding."""
+        columns = torch.arange(self.width + extra)
+        starts = self.width - torch.tensor(self.lengths)
+        return (columns[None, :] >= starts[:, None]).long().to(device)
+
+    def clear(self) -> None:
+        """Drop all rows; the buffers stay."""
+        self.lengths = []
+        self._window.rows = self._window.left = self._window.right = 0
+
+    def _trim(self) -> None:
+        at = self._window
+        at.left = at.right - max(self.lengths, default=0)
+
+    def _make_room(self, like: Cache, columns: int) -> None:
+        if self.layers[0].keys is None:
+            self._columns = columns + _ROOM
+            for mine, new in zip(self.layers, like.layers, strict=True):
+                for name in ("keys", "values"):
+                    _, heads, _, size = getattr(new, name).shape
+                    shape = (self._most_rows, heads, self._columns, size)
+                    setattr(mine, name, getattr(new, name).new_zeros(shape))
+                mine.is_initialized = True
+        elif columns > self._columns:
+            self._resize(columns + max(_ROOM, columns // 4))
+
+    def _resize(self, columns: int) -> None:
+        at, width = self._window, self._window.width
+        for layer in self.layers:
+            for name in ("keys", "values"):
+                old = getattr(layer, name)
+                new = old.new_zeros((*old.shape[:2], columns, old.shape[3]))
+                new[: at.rows, :, :width] = old[: at.rows, :, at.left : at.right]
+                setattr(layer, name, new)
+        at.left, at.right, self._columns = 0, width, columns
+
+    def _shift(self, by: int) -> None:
+        """Move all rows by so many columns, to the right when ``by`` is positive."""
+        at = self._window
+        old = slice(at.left, at.right)
+        at.left, at.right = at.left + by, at.right + by
+        if at.right >= self._columns:
+            raise AssertionError("a row cache was shifted beyond its buffers")
+        for layer in self.layers:
+            for buffer in (layer.keys, layer.values):
+                moved = buffer[: at.rows, :, old].clone()
+                buffer[: at.rows, :, at.left : at.right] = moved

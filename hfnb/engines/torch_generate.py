@@ -1,0 +1,253 @@
+"""PyTorch through transformers' own ``generate``, in batches sorted by length.
+
+For encoder-decoders, for beam search and other options that our decoder loop leaves to
+transformers, and for models whose cache is of their own kind.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
+
+from hfnb.engines.base import Completion, Delta, FinishReason, Request, Work
+from hfnb.engines.stopping import cut_at_stop
+from hfnb.engines.torch_decoder import LOOKAHEAD, new_token_limit
+from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_sampling import RowRandom, draw, warpers
+from hfnb.engines.torch_text import GrowingText, new_text
+from hfnb.errors import EngineError
+from hfnb.spec import GenerationSpec
+
+_BATCH_TOKENS = 8192
+_BATCH_ROWS = 64
+_OWN_OPTIONS = frozenset(
+    "max_new_tokens max_length temperature do_sample top_k top_p min_p typical_p".split()
+)
+"""Options that are applied here, row by row, and not by ``generate``."""
+
+
+class _Rows(StoppingCriteria):  # type: ignore[misc]
+    """Ends rows at their own limits and stop strings, and all of them when cancelled."""
+
+    def __init__(
+        self,
+        loaded: TorchModel,
+        batch: list[_Job],
+        stop: tuple[str, ...],
+        prompt_columns: int,
+        cancel: threading.Event,
+        work: Work,
+    ) -> None:
+        self._batch = batch
+        self._stop = stop
+        self._columns = prompt_columns
+        self._cancel = cancel
+        self._work = work
+        self._texts = [GrowingText(loaded.tokenizer, job.context_ids) for job in batch]
+        self.reasons: list[FinishReason | None] = [None] * len(batch)
+        self._eos = loaded.eos_ids
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        self._work.forwards += 1
+        rows = input_ids.shape[0]
+        if self._cancel.is_set():
+            return torch.ones(rows, dtype=torch.bool, device=input_ids.device)
+        ended = torch.zeros(rows, dtype=torch.bool, device=input_ids.device)
+        if rows != len(self._batch):  # beams: a row is several; its text is cut afterwards
+            return ended
+        new = input_ids.shape[1] - self._columns
+        for i, token in enumerate(input_ids[:, -1].tolist()):
+            if self.reasons[i] is None:
+                self.reasons[i] = self._reason(i, token, new)
+            ended[i] = self.reasons[i] is not None
+        return ended
+
+    def _reason(self, i: int, token: int, new: int) -> FinishReason | None:
+        if token in self._eos:
+            return "eos"
+        if self._stop:
+            growing = self._texts[i]
+            piece = growing.add(token)
+            reach = len(piece) + max(map(len, self._stop))
+            if piece and cut_at_stop(growing.text[-reach:], self._stop)[1]:
+                return "stop"
+        return "length" if new >= self._batch[i].most_new else None
+
+
+class _Draw(LogitsProcessor):  # type: ignore[misc]
+    """Draws each row's token from its own random numbers, and leaves ``generate`` no choice."""
+
+    def __init__(self, options: dict[str, Any], batch: list[_Job]) -> None:
+        self._warpers = warpers(options)
+        self._batch = batch
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        uniform = [job.random.next() for job in self._batch]
+        chosen = draw(self._warpers(input_ids, scores.float()), uniform)
+        only = torch.full_like(scores, -torch.inf)
+        return only.scatter_(1, chosen.unsqueeze(-1), 0.0)
+
+
+class _Job:
+    """One request with its tokens and limits."""
+
+    def __init__(
+        self, request: Request, ids: list[int], most_new: int, seed: int | None, *, context: bool
+    ) -> None:
+        self.index = request.index
+        self.ids = ids
+        self.most_new = most_new
+        self.random = RowRandom(seed, ids, request.copy)
+        self.context_ids = ids if context else []
+        """Prompt tokens that the answer continues; an encoder-decoder's answer continues none."""
+
+
+def generate_in_batches(
+    loaded: TorchModel,
+    requests: Iterable[Request],
+    generation: GenerationSpec,
+    options: dict[str, Any],
+    *,
+    batch_size: int | Literal["auto"],
+    cancel: threading.Event,
+    stream: bool,
+    work: Work,
+    lock: threading.Lock,
+) -> Iterator[Completion | Delta]:
+    """Yield completions batch by batch; see `hfnb.engines.base.Engine.generate`."""
+    source = iter(requests)
+    most_rows = _BATCH_ROWS if batch_size == "auto" else batch_size
+    decoder = not loaded.model.config.is_encoder_decoder
+    while requested := list(islice(source, LOOKAHEAD)):
+        arrived = time.perf_counter()
+        jobs: list[_Job] = []
+        encoded = loaded.encode([request.prompt for request in requested])
+        for request, ids in zip(requested, encoded, strict=True):
+            limits = {**options}
+            if not decoder:  # an encoder-decoder's max_length counts the answer alone
+                limits.setdefault("max_new_tokens", limits.pop("max_length", None))
+                if limits["max_new_tokens"] is None:
+                    del limits["max_new_tokens"]
+            most_new, problem = new_token_limit(limits, len(ids), loaded.context_length)
+            if not ids:
+                problem = EngineError("The prompt is empty: there is no token to begin with.")
+            if problem is not None:
+                yield Completion(request.index, None, None, problem, len(ids))
+                continue
+            jobs.append(_Job(request, ids, most_new, generation.seed, context=decoder))
+        jobs.sort(key=lambda job: len(job.ids))
+        todo = [jobs]
+        while todo:
+            if cancel.is_set():
+                return
+            waiting = todo[-1]
+            if not waiting:
+                todo.pop()
+                continue
+            fits = max(1, _BATCH_TOKENS // len(waiting[-1].ids))
+            count = min(most_rows, fits, len(waiting))
+            batch = waiting[-count:]
+            del waiting[-count:]
+            try:
+                with lock:
+                    done = _run_batch(loaded, batch, generation, options, arrived, cancel, work)
+            except (RuntimeError, IndexError, ValueError) as error:
+                if len(batch) == 1:
+                    problem = EngineError(f"{type(error).__name__}: {error}")
+                    problem.__cause__ = error
+                    yield Completion(batch[0].index, None, None, problem, len(batch[0].ids))
+                else:  # the rows are tried again in halves, until the culprit stands alone
+                    work.recomputed_rows += len(batch)
+                    most_rows = max(1, len(batch) // 2)
+                    waiting.extend(batch)
+                continue
+            if cancel.is_set():
+                return
+            for each in done:
+                if stream and each.text:
+                    yield Delta(each.index, each.text, each.new_tokens or 0)
+                yield each
+
+
+def _run_batch(
+    loaded: TorchModel,
+    batch: list[_Job],
+    generation: GenerationSpec,
+    options: dict[str, Any],
+    arrived: float,
+    cancel: threading.Event,
+    work: Work,
+) -> list[Completion]:
+    started = time.perf_counter()
+    longest = max(len(job.ids) for job in batch)
+    decoder = not loaded.model.config.is_encoder_decoder
+    ids = torch.full((len(batch), longest), loaded.pad_id)
+    mask = torch.zeros_like(ids)
+    for i, job in enumerate(batch):
+        columns = slice(longest - len(job.ids), None) if decoder else slice(len(job.ids))
+        ids[i, columns] = torch.tensor(job.ids)
+        mask[i, columns] = 1
+    rows = _Rows(loaded, batch, generation.stop, longest if decoder else 1, cancel, work)
+    passed = {name: _thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
+    processors = LogitsProcessorList([_Draw(options, batch)] if generation.sampling else [])
+    with torch.inference_mode():
+        out = loaded.model.generate(
+            input_ids=ids.to(loaded.device),
+            attention_mask=mask.to(loaded.device),
+            max_new_tokens=max(job.most_new for job in batch),
+            do_sample=False,
+            logits_processor=processors,
+            stopping_criteria=[rows],
+            **{**passed, "pad_token_id": loaded.pad_id, "eos_token_id": sorted(loaded.eos_ids)},
+        )
+    finished = time.perf_counter()
+    new = out[:, longest if decoder else 1 :].tolist()
+    work.batches += 1
+    work.batch_rows = max(work.batch_rows, len(batch))
+    work.prompt_tokens += sum(len(job.ids) for job in batch)
+    work.padding_tokens += sum(longest - len(job.ids) for job in batch)
+    done = []
+    for i, (job, tokens) in enumerate(zip(batch, new, strict=True)):
+        text, kept, reason = _read(loaded, job, tokens, generation.stop, rows.reasons[i])
+        work.new_tokens += kept
+        done.append(
+            Completion(
+                job.index, text, reason, None, len(job.ids), kept,
+                started - arrived, finished - started, len(batch),
+            )  # fmt: skip
+        )
+    return done
+
+
+def _read(
+    loaded: TorchModel,
+    job: _Job,
+    tokens: list[int],
+    stop: tuple[str, ...],
+    reason: FinishReason | None,
+) -> tuple[str, int, FinishReason]:
+    """Return a row's text, its number of new tokens, and why it ended."""
+    end = next((i for i, token in enumerate(tokens) if token in loaded.eos_ids), None)
+    if end is None:
+        tokens = tokens[: job.most_new]
+        fallback: FinishReason = "length"
+    else:
+        tokens = tokens[:end]
+        fallback = "eos"
+    text, stopped = cut_at_stop(new_text(loaded.tokenizer, job.context_ids, tokens), stop)
+    if stopped:
+        fallback = "stop"
+    return text, len(tokens), reason or fallback
+
+
+def _thaw(value: Any) -> Any:
+    """Turn the tuples of a specification back into the lists that transformers wants."""
+    return [_thaw(each) for each in value] if isinstance(value, tuple) else value

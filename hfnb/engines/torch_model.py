@@ -1,0 +1,207 @@
+"""Load a model and its tokenizer with PyTorch, and turn prompts into token ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import inspect
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from hfnb import hardware, hub
+from hfnb.engines.base import EngineInfo, Prompt
+from hfnb.errors import ModelError, ModelFilesError
+from hfnb.spec import ModelSpec, Task
+
+_NO_LIMIT = 10**9
+"""Tokenizers without a limit say 10**30; no context is as long as this."""
+
+
+@dataclasses.dataclass
+class TorchModel:
+    """A model in memory, with what the engines need to know of it."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    task: Task
+    device: torch.device
+    eos_ids: frozenset[int]
+    pad_id: int
+    context_length: int | None
+    forward_options: frozenset[str]
+    """The arguments that the model's forward takes."""
+    load_s: float
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the token ids of prompts; messages go through the chat template.
+
+        Raises:
+            ModelError: Messages, and the model has no chat template.
+        """
+        ids: list[list[int]] = [[] for _ in prompts]
+        plain = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str)]
+        chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
+        if plain:
+            for i, row in zip(plain, self._tokenise([prompts[i] for i in plain]), strict=True):
+                ids[i] = row
+        if chats:
+            texts = [self._render(prompts[i]) for i in chats]
+            # The template writes the special tokens itself; a second BOS would change the answer.
+            rows = self._tokenise(texts, add_special_tokens=False)
+            for i, row in zip(chats, rows, strict=True):
+                ids[i] = row
+        return ids
+
+    def _tokenise(self, texts: list[Any], *, add_special_tokens: bool = True) -> list[list[int]]:
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=add_special_tokens,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        rows: list[list[int]] = encoded["input_ids"]
+        return rows
+
+    def _render(self, messages: Any) -> str:
+        if not self.has_chat_template:
+            raise ModelError(
+                f"{self.name!r} has no chat template, so it takes text and no messages. Use a "
+                "plain prompt (chat=False, PromptTemplate), or an instruct model."
+            )
+        chat = [{"role": message.role, "content": message.content} for message in messages]
+        text: str = self.tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=False
+        )
+        return text
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer brings a chat template."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters; tied ones count once."""
+        return sum(each.numel() for each in self.model.parameters())
+
+    def info(self, engine: str) -> EngineInfo:
+        """Describe what runs, for the statistics."""
+        return EngineInfo(
+            engine=engine,
+            backend="pytorch",
+            model=self.name,
+            task=self.task,
+            device=str(self.device),
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            parameters=self.parameters,
+            context_length=self.context_length,
+            has_chat_template=self.has_chat_template,
+            load_s=self.load_s,
+        )
+
+    def close(self) -> None:
+        """Drop the model and give its memory back."""
+        self.model = None
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def load(spec: ModelSpec, files: hub.ModelFiles) -> TorchModel:
+    """Load the model that was found for a specification.
+
+    Raises:
+        ModelFilesError: transformers can't make a model of the files.
+        DeviceError: This machine does not have the device.
+    """
+    began = time.perf_counter()
+    place: dict[str, Any] = {}
+    if spec.device_map is None:
+        device = hardware.find_device(spec.device)
+    else:
+        place["device_map"] = spec.device_map
+        device = hardware.find_device("auto")
+    common = {"trust_remote_code": spec.trust_remote_code}
+    family = AutoModelForCausalLM if files.task == "text-generation" else AutoModelForSeq2SeqLM
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, **common)
+        model = family.from_pretrained(
+            files.folder,
+            dtype=_dtype(spec, files, device),
+            use_safetensors=None if spec.allow_pickle else True,
+            **common,
+            **place,
+            **dict(spec.load_options),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelFilesError(f"{spec.model!r} could not be loaded: {error}") from error
+    if spec.device_map is None:
+        model.to(device)
+    else:
+        device = model.device
+    model.eval()
+    return wrap(model, tokenizer, files.name, files.task, load_s=time.perf_counter() - began)
+
+
+def wrap(model: Any, tokenizer: Any, name: str, task: Task, *, load_s: float = 0.0) -> TorchModel:
+    """Describe a transformers model and tokenizer that are in memory already."""
+    config, generation = model.config, model.generation_config
+    eos: set[int] = set()
+    for each in (generation.eos_token_id, config.get_text_config().eos_token_id):
+        if each is not None:
+            eos.update([each] if isinstance(each, int) else each)
+            break
+    if tokenizer.eos_token_id is not None:
+        eos.add(tokenizer.eos_token_id)
+    # Padding is masked, so any token that exists will do; the user's tokenizer stays as it is.
+    pads = (tokenizer.pad_token_id, generation.pad_token_id, *sorted(eos), 0)
+    pad = next(each for each in pads if each is not None)
+    return TorchModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        task=task,
+        device=model.device,
+        eos_ids=frozenset(eos),
+        pad_id=pad,
+        context_length=_context_length(config, tokenizer),
+        forward_options=frozenset(inspect.signature(model.forward).parameters),
+        load_s=load_s,
+    )
+
+
+def _dtype(spec: ModelSpec, files: hub.ModelFiles, device: torch.device) -> Any:
+    """Choose bfloat16 where the device multiplies it, else what the checkpoint has."""
+    if spec.dtype != "auto":
+        return getattr(torch, spec.dtype)
+    if "quantization_config" in files.config:
+        return "auto"
+    stored = files.config.get("dtype") or files.config.get("torch_dtype")
+    if hardware.multiplies_bfloat16(device):
+        return torch.bfloat16
+    if stored == "float16" and device.type == "cpu":
+        return torch.float32  # a CPU that must emulate half precision is slower by far
+    return "auto"
+
+
+def _context_length(config: Any, tokenizer: Any) -> int | None:
+    """Return the most positions a decoder has; ``None`` where positions are relative."""
+    if config.is_encoder_decoder:
+        most = None
+    else:
+        text = config.get_text_config()
+        names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+        most = next((v for n in names if (v := getattr(text, n, None)) is not None), None)
+        if text.model_type in ("bloom", "mpt"):
+            most = None  # ALiBi: no limit built in
+    told = getattr(tokenizer, "model_max_length", _NO_LIMIT)
+    if config.is_encoder_decoder and config.model_type not in ("t5", "mt5", "umt5"):
+        most = getattr(config, "max_position_embeddings", None)
+    if most is None:
+        return None if told >= _NO_LIMIT or config.model_type in ("t5", "mt5", "umt5") else told
+    return int(most)

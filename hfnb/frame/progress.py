@@ -1,0 +1,201 @@
+"""Show how a run goes: in a notebook, in a terminal, or in a log, without flooding any.
+
+The worker never draws. The waiting thread draws snapshots, at most four times a second.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TextIO
+
+from hfnb.errors import OptionError
+
+DRAW_EVERY_S = 0.25
+_LOG_EVERY_S = 30.0
+
+
+class Progress(NamedTuple):
+    """How far a run is."""
+
+    done: int
+    """Rows that have a status."""
+    total: int
+    failed: int
+    elapsed_s: float
+    """Seconds since the run began."""
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows finished in a second, so far."""
+        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left at this rate; ``None`` before the first row."""
+        return (self.total - self.done) / self.rows_per_s if self.done else None
+
+    def __str__(self) -> str:
+        """Return one line: rows, rate, time left, failures."""
+        parts = [f"{self.done:,}/{self.total:,} rows"]
+        if self.done:
+            parts.append(f"{number(self.rows_per_s)} rows/s")
+        if self.done < self.total and self.left_s is not None:
+            parts.append(f"{duration(self.left_s)} left")
+        elif self.done >= self.total:
+            parts.append(duration(self.elapsed_s))
+        parts.append(f"{self.failed:,} failed")
+        return " · ".join(parts)
+
+
+def number(value: float) -> str:
+    """Return a number with about three digits that matter."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as a person would say it.
+
+    Example:
+        >>> duration(0.0421), duration(75), duration(7300)
+        ('42 ms', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.3g} ms" if seconds >= 0.001 else f"{seconds * 1000:.2g} ms"
+    if seconds < 59.95:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Display(Protocol):
+    """Shows snapshots of a run."""
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
+
+    def close(self, progress: Progress) -> None:
+        """Show how the run ended."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def update(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def close(self, progress: Progress) -> None:
+        """Show nothing."""
+
+
+class Callback:
+    """Calls the user's function with each snapshot."""
+
+    def __init__(self, function: Callable[[Progress], Any]) -> None:
+        self._function = function
+
+    def update(self, progress: Progress) -> None:
+        """Call the function."""
+        self._function(progress)
+
+    def close(self, progress: Progress) -> None:
+        """Call the function for the last time."""
+        self._function(progress)
+
+
+class Notebook:
+    """One output of the cell, replaced in place; a saved notebook keeps the last line alone."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._handle = display(self._bundle(None), raw=True, display_id=True)
+
+    def update(self, progress: Progress) -> None:
+        """Replace the output."""
+        self._handle.update(self._bundle(progress), raw=True)
+
+    def close(self, progress: Progress) -> None:
+        """Replace the output for the last time."""
+        self.update(progress)
+
+    @staticmethod
+    def _bundle(progress: Progress | None) -> dict[str, str]:
+        text = "starting ..." if progress is None else str(progress)
+        share = 0.0 if progress is None or not progress.total else progress.done / progress.total
+        html = (
+            '<div style="font-family: var(--jp-ui-font-family, sans-serif); '
+            'font-size: var(--jp-ui-font-size1, 13px)">'
+            '<div style="height: 4px; border-radius: 2px; max-width: 480px; margin: 4px 0; '
+            'background: var(--jp-layout-color3, #bdbdbd)" aria-hidden="true">'
+            f'<div style="height: 4px; border-radius: 2px; width: {share:.1%}; '
+            'background: var(--jp-brand-color1, #1976d2)"></div></div>'
+            f'<div role="status" style="color: var(--jp-ui-font-color1, inherit)">{text}</div>'
+            "</div>"
+        )
+        return {"text/plain": text, "text/html": html}
+
+
+class Terminal:
+    """One line, written over itself."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._width = 0
+
+    def update(self, progress: Progress) -> None:
+        """Write over the line."""
+        text = str(progress)
+        self._stream.write("\r" + text.ljust(self._width))
+        self._stream.flush()
+        self._width = len(text)
+
+    def close(self, progress: Progress) -> None:
+        """Write the line for the last time, and end it."""
+        self.update(progress)
+        self._stream.write("\n")
+        self._stream.flush()
+
+
+class Log:
+    """A line every half minute, for output that goes to a file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = time.perf_counter()
+
+    def update(self, progress: Progress) -> None:
+        """Write a line, if the last one is old enough."""
+        now = time.perf_counter()
+        if now - self._last >= _LOG_EVERY_S:
+            self._last = now
+            self._stream.write(f"hfnb: {progress}\n")
+            self._stream.flush()
+
+    def close(self, progress: Progress) -> None:
+        """Write nothing: the result says how it ended."""
+
+
+def display_for(progress: object) -> Display:
+    """Return the display for ``progress``: True or ``"auto"``, False, or a function."""
+    if progress is False:
+        return Silent()
+    if progress is True or progress == "auto":
+        if _in_notebook():
+            return Notebook()
+        return Terminal(sys.stderr) if sys.stderr.isatty() else Log(sys.stderr)
+    if callable(progress):
+        return Callback(progress)
+    raise OptionError(f"progress is True, False, or a function of a Progress; not {progress!r}.")
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter front end shows our output."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return getattr(shell, "kernel", None) is not None

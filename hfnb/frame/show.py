@@ -1,0 +1,111 @@
+"""Results as a person sees them: a table of text, and one of HTML in the notebook's own colours."""
+
+from __future__ import annotations
+
+import html
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from hfnb.frame.cells import is_null, text_of
+from hfnb.frame.progress import duration
+from hfnb.frame.stats import RunStats
+
+_ROWS = 10
+_FAILED = 5
+_TEXT_WIDTH = 60
+_HTML_LENGTH = 300
+
+
+class View(NamedTuple):
+    """What is to be shown of a result."""
+
+    data: pd.DataFrame
+    rows: pd.DataFrame
+    columns: list[str]
+    into: str
+    stats: RunStats
+
+
+def _shown(view: View) -> list[int]:
+    """Return the positions to show: the first rows, and the first failures after them."""
+    first = list(range(min(_ROWS, len(view.rows))))
+    later = [int(at) for at in (view.rows["status"] == "error").to_numpy().nonzero()[0]]
+    return first + [at for at in later if at >= _ROWS][:_FAILED]
+
+
+def _lines(view: View) -> list[tuple[str, list[str], str, str, bool]]:
+    """Return each shown row: label, prompt columns, output, latency, and whether it is ok."""
+    lines = []
+    for at in _shown(view):
+        row = view.rows.iloc[at]
+        ok = row["status"] == "ok"
+        output: Any = view.data[view.into].iloc[at]
+        text = _cell(output) if ok else f"{row['status']}: {_cell(row['error'])}".rstrip(": ")
+        latency = "" if pd.isna(row["latency_s"]) else duration(float(row["latency_s"]))
+        inputs = [_cell(view.data[name].iloc[at]) for name in view.columns]
+        lines.append((_cell(view.data.index[at]), inputs, text, latency, ok))
+    return lines
+
+
+def _cell(value: Any) -> str:
+    return "" if is_null(value) else text_of(value)
+
+
+def _caption(view: View) -> str:
+    shown, total = len(_shown(view)), len(view.rows)
+    return "" if shown == total else f"{shown} of {total:,} rows"
+
+
+def as_text(view: View) -> str:
+    """Return a result as lines of text."""
+    head = ["", *view.columns, view.into, "latency"]
+    body = [[label, *inputs, text, latency] for label, inputs, text, latency, _ in _lines(view)]
+    table = [[_one_line(cell) for cell in line] for line in (head, *body)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(head))]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )
+    return "\n".join(part for part in (text, _caption(view), "", str(view.stats)) if part != "")
+
+
+def _one_line(text: str) -> str:
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"
+
+
+def as_html(view: View) -> str:
+    """Return a result as HTML. All text of the data and the model is escaped."""
+    head = "".join(
+        f'<th scope="col" style="text-align: left">{html.escape(str(name))}</th>'
+        for name in ("", *view.columns, view.into, "latency")
+    )
+    body = "".join(_html_row(*line) for line in _lines(view))
+    caption = _caption(view)
+    note = f"<p><small>{html.escape(caption)}</small></p>" if caption else ""
+    return (
+        '<div class="hfnb-result"><table class="dataframe">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+        f"{view.stats._repr_html_()}</div>"
+    )
+
+
+def _html_row(label: str, inputs: list[str], text: str, latency: str, ok: bool) -> str:
+    if ok:
+        output = _html_text(text)
+    else:
+        colour = "var(--jp-error-color1, #c62828)"
+        output = f'<span style="color: {colour}"><strong>✗</strong> {_html_text(text)}</span>'
+    cells = [*(_html_text(each) for each in inputs), output]
+    filled = "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
+    return (
+        f'<tr><th scope="row">{html.escape(label)}</th>{filled}'
+        f'<td style="text-align: right; white-space: nowrap">{html.escape(latency)}</td></tr>'
+    )
+
+
+def _html_text(text: str) -> str:
+    if len(text) > _HTML_LENGTH:
+        text = text[: _HTML_LENGTH - 1] + "…"
+    return f'<span style="white-space: pre-wrap">{html.escape(text)}</span>'

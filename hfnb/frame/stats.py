@@ -1,0 +1,147 @@
+"""What a run measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from typing import Any
+
+from hfnb.frame.progress import duration, number
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStats:
+    """What a run measured, and what really ran. Times are in seconds, memory in bytes.
+
+    Latency is a row's own time from the start of its computation to its end. Rows that decode
+    together share the machine meanwhile: `latency_shared` says so, and ``batch_rows`` in
+    ``result.rows`` says how many there were.
+    """
+
+    rows: int
+    ok: int
+    failed: int
+    skipped: int
+    cancelled: int
+    cut_off: int
+    """Rows that are ok, but ended because max_new_tokens was reached."""
+    load_s: float
+    """Time that loading the model took, whenever that was."""
+    wall_s: float
+    """Time from the call to the result, without the loading."""
+    rows_per_s: float
+    tokens_in: int
+    """Prompt tokens of the rows that are ok."""
+    tokens_out: int
+    """New tokens of the rows that are ok."""
+    tokens_per_s: float
+    """New tokens in a second of `wall_s`."""
+    latency_p50_s: float | None
+    """Median latency of a row."""
+    latency_p95_s: float | None
+    """95th percentile of the rows' latencies (numpy's linear interpolation)."""
+    latency_shared: bool
+    """Whether rows were computed together."""
+    padding: float
+    """Share of the computed prompt positions that were padding, 0 to 1."""
+    peak_rss_bytes: int
+    """The most memory of this process during the run, as the operating system counts it."""
+    run_rss_bytes: int
+    """How much of that came on top of what the process had when the run began."""
+    peak_device_bytes: int | None
+    """The most memory allocated on the accelerator; ``None`` on a CPU."""
+    model: str
+    engine: str
+    path: str
+    """The way the engine took, where it has several, and why."""
+    backend: str
+    device: str
+    dtype: str
+    batches: int
+    batch_rows: int
+    """The most rows in one forward pass."""
+    forwards: int
+    """Forward passes of the model."""
+    recomputed_rows: int
+    """Rows computed again because a batch failed."""
+    chat: bool
+    """Whether prompts went through the model's chat template."""
+    memory: tuple[tuple[float, int], ...] = dataclasses.field(default=(), repr=False)
+    """(seconds, resident bytes) over the run."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures by name."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return what a person wants to read: a label and its text each."""
+        counts = [f"{self.ok:,} ok"]
+        for label, count in (
+            ("failed", self.failed),
+            ("skipped", self.skipped),
+            ("cancelled", self.cancelled),
+            ("cut off by max_new_tokens", self.cut_off),
+        ):
+            if count:
+                counts.append(f"{count:,} {label}")
+        shown = [
+            ("rows", f"{self.rows:,}: {', '.join(counts)}"),
+            (
+                "time",
+                f"{duration(self.wall_s)} · {number(self.rows_per_s)} rows/s · "
+                f"{number(self.tokens_per_s)} new tokens/s · model loaded in "
+                f"{duration(self.load_s)}",
+            ),
+        ]
+        if self.latency_p50_s is not None and self.latency_p95_s is not None:
+            beside = f" · up to {self.batch_rows:,} rows together" if self.latency_shared else ""
+            shown.append(
+                (
+                    "latency",
+                    f"p50 {duration(self.latency_p50_s)} · p95 {duration(self.latency_p95_s)}"
+                    f"{beside}",
+                )
+            )
+        memory = (
+            f"peak {size(self.peak_rss_bytes)} · {size(self.run_rss_bytes)} of it for this run"
+        )
+        if self.peak_device_bytes is not None:
+            memory += f" · peak on {self.device} {size(self.peak_device_bytes)}"
+        shown.append(("memory", memory))
+        shown.append(
+            (
+                "tokens",
+                f"{self.tokens_in:,} in · {self.tokens_out:,} out · {self.padding:.1%} padding",
+            )
+        )
+        how = f"{self.model} · {self.backend} · {self.dtype} · {self.device} · {self.engine}"
+        shown.append(("ran", f"{how} · chat template" if self.chat else how))
+        return shown
+
+    def __str__(self) -> str:
+        """Return the figures as lines of text."""
+        return "\n".join(f"{label:<8} {text}" for label, text in self.lines())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align: left; padding: 1px 12px 1px 0">'
+            f'{html.escape(label)}</th><td style="text-align: left; padding: 1px 0">'
+            f"{html.escape(text)}</td></tr>"
+            for label, text in self.lines()
+        )
+        return f'<table class="hfnb-stats" style="border: none">{rows}</table>'
+
+
+def size(count: int) -> str:
+    """Return bytes as a person would say it, in decimal units.
+
+    Example:
+        >>> size(512), size(3_400_000), size(2_150_000_000)
+        ('512 B', '3.4 MB', '2.15 GB')
+    """
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
+        value /= 1000
+    return f"{value:.3g} GB"

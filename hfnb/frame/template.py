@@ -1,0 +1,163 @@
+"""A prompt with columns in braces: its columns, its errors, its rows.
+
+Every error is found before a model is loaded, and names the nearest column.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from hfnb.errors import RowError, TemplateError, closest, listing
+from hfnb.frame.cells import column_values, text_of
+
+SLICE = 4096
+"""Rows that are rendered at a time, so that memory does not grow with the frame."""
+
+
+class Skipped(NamedTuple):
+    """A row that gets no prompt."""
+
+    reason: str
+
+
+class _Piece(NamedTuple):
+    literal: str
+    column: str | None
+    spec: str
+    conversion: str | None
+
+
+class Template:
+    """Text with columns in braces, such as ``"What is the number {i} in french?"``.
+
+    ``{{`` and ``}}`` are braces, ``{price:.2f}`` and ``{name!r}`` format as in Python. Braces in
+    the cells' values are data.
+
+    Args:
+        text: The template.
+
+    Raises:
+        TemplateError: It has no column, a positional ``{}``, or unbalanced braces.
+
+    Example:
+        >>> Template("{a} and {b}").columns
+        ('a', 'b')
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._pieces = list(_parse(text))
+        named = [piece.column for piece in self._pieces if piece.column is not None]
+        self.columns: tuple[str, ...] = tuple(dict.fromkeys(named))
+        if not self.columns:
+            raise TemplateError(
+                "The prompt has no column, so every row would be asked the same. Write a column "
+                "in braces, such as 'What is the number {i} in french?'."
+            )
+
+    def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[str | Skipped | RowError]:
+        """Yield each row's prompt, or why it has none."""
+        for values in slices(frame, self.columns):
+            for row in zip(*values.values(), strict=True):
+                yield self._render(dict(zip(self.columns, row, strict=True)), nulls)
+
+    def _render(self, row: dict[str, Any], nulls: str) -> str | Skipped | RowError:
+        parts: list[str] = []
+        for literal, column, spec, conversion in self._pieces:
+            parts.append(literal)
+            if column is None:
+                continue
+            value = row[column]
+            if value is None:
+                if nulls == "skip":
+                    return Skipped(f"column {column!r} is null")
+                continue
+            if not spec and conversion is None:
+                parts.append(value if type(value) is str else text_of(value))
+                continue
+            try:
+                parts.append(_format(value, spec, conversion))
+            except (ValueError, TypeError) as error:
+                return RowError(f"{{{column}:{spec}}} can't format {value!r}: {error}")
+        return "".join(parts)
+
+
+def _parse(text: str) -> Iterator[_Piece]:
+    if not isinstance(text, str):
+        raise TemplateError(
+            f"A prompt is text with columns in braces, a LangChain prompt, or a chain; not "
+            f"{type(text).__name__}."
+        )
+    try:
+        parsed = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise TemplateError(
+            f"The prompt's braces don't fit together ({error}). Write {{{{ and }}}} for braces "
+            "that are text."
+        ) from error
+    for literal, field, spec, conversion in parsed:
+        if field == "":
+            raise TemplateError(
+                "The prompt has an empty {}. Name the column, such as {question}."
+            )
+        if spec and "{" in spec:
+            raise TemplateError(f"Braces inside braces are not supported: {{{field}:{spec}}}.")
+        if conversion and conversion not in ("r", "s", "a"):
+            raise TemplateError(f"Unknown conversion !{conversion} in {{{field}}}. Use !r or !s.")
+        yield _Piece(literal, field, spec or "", conversion)
+
+
+def _format(value: Any, spec: str, conversion: str | None) -> str:
+    if conversion is not None:
+        value = {"r": repr, "s": text_of, "a": ascii}[conversion](value)
+    return format(value, spec)
+
+
+def check_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
+    """Check that a prompt's columns are in the frame, once each.
+
+    Raises:
+        TemplateError: Which is not, with the nearest one.
+    """
+    there = list(frame.columns)
+    for name in columns:
+        count = sum(1 for each in there if isinstance(each, str) and each == name)
+        if count > 1:
+            raise TemplateError(
+                f"The frame has {count} columns named {name!r}, so {{{name}}} is not clear. "
+                "Rename one of them."
+            )
+        if count == 0:
+            raise TemplateError(_unknown_column(name, there))
+
+
+def _unknown_column(name: str, there: Sequence[Any]) -> str:
+    if name.isdigit() and int(name) in there:
+        return (
+            f"The frame's column {name} has a number as its name, and {{{name}}} is a position. "
+            f"Rename it: df.rename(columns={{{name}: 'c{name}'}})."
+        )
+    if any(isinstance(each, tuple) for each in there):
+        return (
+            f"The frame has no column {name!r}: its columns have several levels. Flatten them "
+            "first, such as df.columns = ['_'.join(map(str, c)) for c in df.columns]."
+        )
+    names = [str(each) for each in there]
+    return (
+        f"The frame has no column {name!r}.{closest(name, names)} Its columns are "
+        f"{listing(names) or 'none'}."
+    )
+
+
+def slices(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+    """Yield the values of some columns, slice after slice, ``None`` for nulls."""
+    chosen = [frame[name] for name in columns]
+    for begin in range(0, len(frame), SLICE):
+        yield {
+            name: column_values(column.iloc[begin : begin + SLICE])
+            for name, column in zip(columns, chosen, strict=True)
+        }

@@ -1,0 +1,97 @@
+"""`hfnb.load`: a model by name, ready to use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from hfnb import hardware
+from hfnb.engines.registry import load_engine
+from hfnb.errors import OptionError
+from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size, split_options
+
+if TYPE_CHECKING:
+    from hfnb.llm import HuggingFacePipeline
+
+
+def load(
+    model: str,
+    task: str | None = None,
+    *,
+    backend: str = "pytorch",
+    device: str | int | None = None,
+    device_map: Any = None,
+    dtype: Any = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    chat: bool | Literal["auto"] = "auto",
+    batch_size: int | Literal["auto"] = "auto",
+    model_kwargs: dict[str, Any] | None = None,
+    **options: Any,
+) -> HuggingFacePipeline:
+    """Load a model, ready to use with `hfnb.run` and in LangChain chains.
+
+    Names, values and the model's files are checked before torch is imported.
+
+    Args:
+        model: A packaged model (``"hfnb/numbers-fr"``), a local folder, or a Hub id.
+        task: ``"text-generation"``, ``"text2text-generation"``, ``"translation"`` or
+            ``"summarization"``; by default the model's config decides.
+        backend: ``"pytorch"``.
+        device: ``"auto"`` (or ``None``) takes the best there is; ``"cpu"`` or ``-1``;
+            ``"cuda:0"``, ``"mps"``, ``"xpu"`` or an accelerator's number.
+        device_map: What Accelerate takes, such as ``"auto"``; excludes ``device``.
+        dtype: ``"auto"`` is bfloat16 where the device multiplies it, else what the checkpoint
+            has. ``"float32"``, ``"bfloat16"``, ``"float16"``, or a torch dtype.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Run Python code that comes with the model.
+        allow_pickle: Load pickled weights where there are no safetensors. A pickle can run code.
+        chat: Wrap plain prompts in the model's chat template: ``"auto"`` where it has one.
+        batch_size: The most rows computed together, or ``"auto"``.
+        model_kwargs: Further arguments of transformers' ``from_pretrained``.
+        **options: How to generate, by transformers' names (``max_new_tokens``, ``temperature``,
+            ``top_p``, ...), and ``stop`` and ``seed``. Greedy by default.
+
+    Returns:
+        A LangChain LLM that `hfnb.run` takes too.
+
+    Raises:
+        ModelNotFoundError: There is no such model, with the closest name that is here.
+        ModelFilesError: Its files are broken, or not what they should be.
+        OptionError: An unknown or impossible argument, with the closest name.
+
+    Example:
+        >>> import hfnb
+        >>> llm = hfnb.load("hfnb/numbers-fr", max_new_tokens=32)
+        >>> llm.invoke("What is the number 72 in french?")
+        'soixante-douze'
+    """
+    _, generation_options = split_options(options, ())
+    GenerationSpec.of(**generation_options)
+    check_batch_size(batch_size)
+    hardware.check_device(device)
+    if chat not in (True, False, "auto"):
+        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
+    spec = ModelSpec(
+        model=model,
+        task=task,  # type: ignore[arg-type]
+        backend=backend,
+        device=device,
+        device_map=device_map,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        load_options=tuple((model_kwargs or {}).items()),
+    )
+    engine = load_engine(spec)
+    from hfnb.llm import HuggingFacePipeline
+
+    return HuggingFacePipeline(
+        engine=engine,
+        model_id=model,
+        model_kwargs=model_kwargs,
+        pipeline_kwargs=generation_options,
+        batch_size=batch_size,
+        chat=chat,
+    )

@@ -1,0 +1,317 @@
+"""What to load and how to generate, as frozen values that are checked when they are made.
+
+Nothing here imports torch or transformers: a typo is found before the slow part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from hfnb.errors import OptionError, closest, listing
+
+Task = Literal["text-generation", "text2text-generation", "summarization", "translation"]
+TASKS: tuple[Task, ...] = (
+    "text-generation",
+    "text2text-generation",
+    "summarization",
+    "translation",
+)
+BACKENDS = ("pytorch",)
+_BACKEND_ALIASES = {"default": "pytorch", "torch": "pytorch", "pt": "pytorch"}
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+_DTYPE_ALIASES = {
+    "fp32": "float32",
+    "f32": "float32",
+    "fp16": "float16",
+    "f16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+}
+
+DEFAULT_MAX_NEW_TOKENS = 256
+"""New tokens a row when neither the caller nor the model says otherwise: what transformers'
+text-generation pipeline uses too."""
+
+
+def check_task(task: str | None) -> Task | None:
+    """Return ``task``, or raise `OptionError` with the closest name. ``None`` asks the model."""
+    if task is None or task in TASKS:
+        return task  # type: ignore[return-value]
+    raise OptionError(f"Unknown task {task!r}.{closest(task, TASKS)} hfnb runs {listing(TASKS)}.")
+
+
+def check_backend(backend: str) -> str:
+    """Return the backend's one name, or raise `OptionError` with the closest name."""
+    name = _BACKEND_ALIASES.get(backend, backend)
+    if name in BACKENDS:
+        return name
+    known = (*BACKENDS, *_BACKEND_ALIASES)
+    raise OptionError(
+        f"Unknown backend {backend!r}.{closest(backend, known)} "
+        f"This version of hfnb has {listing(BACKENDS)}."
+    )
+
+
+def check_dtype(dtype: object) -> str:
+    """Return a dtype's name; takes ``"bf16"``, ``"bfloat16"``, ``torch.bfloat16``, ``"auto"``."""
+    name = str(dtype).removeprefix("torch.")
+    name = _DTYPE_ALIASES.get(name, name)
+    if name in DTYPES:
+        return name
+    known = (*DTYPES, *_DTYPE_ALIASES)
+    raise OptionError(f"Unknown dtype {dtype!r}.{closest(name, known)} Use {listing(DTYPES)}.")
+
+
+def check_batch_size(batch_size: int | str) -> int | Literal["auto"]:
+    """Return ``batch_size`` when it is ``"auto"`` or at least 1, else raise `OptionError`."""
+    if batch_size == "auto":
+        return "auto"
+    if isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size >= 1:
+        return batch_size
+    raise OptionError(f"batch_size is 'auto' or a number of rows, 1 or more; not {batch_size!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Which model to load, and where it runs.
+
+    Args:
+        model: A packaged name (``"hfnb/numbers-fr"``), a local folder, or a Hub id.
+        task: One of `TASKS`, or ``None`` to take it from the model's config.
+        backend: ``"pytorch"`` (also ``"default"``).
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``; ``-1`` is the
+            CPU, ``0`` and up are the accelerators; ``None`` is ``"auto"``.
+        device_map: What Accelerate takes (``"auto"``, a dict, ...); excludes ``device``.
+        dtype: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Run Python code that comes with the model. Off unless asked for.
+        allow_pickle: Load ``pytorch_model.bin`` where there is no safetensors file. Unpickling
+            can run code, so it is off unless asked for.
+        load_options: Further arguments of ``from_pretrained``, as ``(name, value)`` pairs.
+    """
+
+    model: str
+    task: Task | None = None
+    backend: str = "pytorch"
+    device: str | int | None = None
+    device_map: Any = None
+    dtype: str = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    load_options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise OptionError(
+                f"model is a name or a folder, such as 'hfnb/numbers-fr'; not {self.model!r}."
+            )
+        object.__setattr__(self, "task", check_task(self.task))
+        object.__setattr__(self, "backend", check_backend(self.backend))
+        object.__setattr__(self, "dtype", check_dtype(self.dtype))
+        if self.device is not None and self.device_map is not None:
+            raise OptionError(
+                f"Both device={self.device!r} and device_map={self.device_map!r} are given. Keep "
+                "device to run on one device, or device_map to spread one model over several."
+            )
+
+
+# The options of transformers' GenerationConfig that change what is generated (a test compares
+# them with the installed transformers). What only changes the form of generate's return value,
+# or how it runs, is hfnb's own business.
+GENERATION_OPTIONS = frozenset(
+    """
+    max_length max_new_tokens min_length min_new_tokens early_stopping max_time do_sample num_beams
+    temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff repetition_penalty
+    encoder_repetition_penalty length_penalty no_repeat_ngram_size bad_words_ids renormalize_logits
+    forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty
+    suppress_tokens begin_suppress_tokens sequence_bias token_healing guidance_scale
+    watermarking_config num_return_sequences pad_token_id bos_token_id eos_token_id
+    encoder_no_repeat_ngram_size decoder_start_token_id cache_implementation cache_config
+    """.split()
+)
+INTERNAL_OPTIONS = frozenset(
+    """
+    use_cache output_attentions output_hidden_states output_scores output_logits
+    return_dict_in_generate is_assistant num_assistant_tokens num_assistant_tokens_schedule
+    assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size
+    assistant_early_exit assistant_lookbehind target_lookbehind compile_config disable_compile
+    continuous_batching_config low_memory penalty_alpha dola_layers diversity_penalty
+    num_beam_groups constraints force_words_ids prefill_chunk_size transformers_version stop_strings
+    """.split()
+)
+_WHOLE_FROM = {
+    "max_new_tokens": 1,
+    "max_length": 1,
+    "min_new_tokens": 0,
+    "min_length": 0,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "top_k": 0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "seed": 0,
+}
+_SHARE = ("top_p", "min_p", "top_h", "typical_p")
+_POSITIVE = ("repetition_penalty", "encoder_repetition_penalty")
+_FLAGS = ("do_sample", "renormalize_logits", "remove_invalid_values", "token_healing")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_option(name: str, value: Any) -> Any:
+    """Check one generation option's type and range; return it."""
+    if value is None:
+        return None
+    if name in _WHOLE_FROM:
+        least = _WHOLE_FROM[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise OptionError(f"{name} is a whole number, {least} or more; not {value!r}.")
+    elif name == "temperature":
+        if not _is_number(value) or not 0 <= value < float("inf"):
+            raise OptionError(
+                f"temperature is a number, 0 or more; not {value!r}. 0 always takes the likeliest "
+                "token, 1 samples from the model's own distribution."
+            )
+        return float(value)
+    elif name in _SHARE:
+        if not _is_number(value) or not 0 < value <= 1:
+            raise OptionError(f"{name} is a share, above 0 and at most 1; not {value!r}.")
+        return float(value)
+    elif name in _POSITIVE:
+        if not _is_number(value) or not 0 < value < float("inf"):
+            raise OptionError(f"{name} is a number above 0; not {value!r}.")
+        return float(value)
+    elif name in _FLAGS and not isinstance(value, bool):
+        raise OptionError(f"{name} is True or False; not {value!r}.")
+    return value
+
+
+def _check_stop(stop: Any) -> tuple[str, ...]:
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, Iterable):
+        raise OptionError(f"stop is a string or a list of strings; not {stop!r}.")
+    strings = tuple(strings)
+    for each in strings:
+        if not isinstance(each, str) or not each:
+            raise OptionError(f"stop holds strings that are not empty; not {each!r}.")
+    return strings
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationSpec:
+    """How to generate. Make one with `GenerationSpec.of`, which checks names and values.
+
+    Args:
+        temperature: 0 (the default) always takes the likeliest token; above 0 samples.
+        stop: Strings that end a row; the text before the first one is kept.
+        seed: Makes sampling repeat. A row's result depends on the seed and its prompt alone, not
+            on the rows beside it.
+        options: Every other generation option by its transformers name, as sorted pairs.
+    """
+
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, **options: Any) -> GenerationSpec:
+        """Make a specification from options by their transformers names.
+
+        Raises:
+            OptionError: An unknown name (with the closest one) or an impossible value.
+
+        Example:
+            >>> GenerationSpec.of(max_new_tokens=8, stop="\\n").stop
+            ('\\n',)
+        """
+        return cls().merge(**options)
+
+    def merge(self, **options: Any) -> GenerationSpec:
+        """Return a copy in which ``options`` win over what was set; ``None`` unsets."""
+        given = dict(options)
+        if "stop_strings" in given:
+            given.setdefault("stop", given.pop("stop_strings"))
+        merged = dict(self.options)
+        own: dict[str, Any] = {}
+        for name, value in given.items():
+            if name == "stop":
+                own["stop"] = () if value is None else _check_stop(value)
+            elif name == "temperature":
+                checked = _check_option(name, value)
+                own["temperature"] = 0.0 if checked is None else checked
+            elif name == "seed":
+                own["seed"] = _check_option(name, value)
+            elif name in GENERATION_OPTIONS:
+                merged[name] = _check_option(name, value)
+            elif name in INTERNAL_OPTIONS:
+                raise OptionError(f"{name} is not for callers of hfnb: the engine sets it itself.")
+            else:
+                known = (*GENERATION_OPTIONS, "stop", "seed")
+                raise OptionError(f"Unknown option {name!r}.{closest(name, known)}")
+        if given.get("max_new_tokens") is not None:
+            merged.pop("max_length", None)
+        elif given.get("max_length") is not None:
+            merged.pop("max_new_tokens", None)
+        kept = tuple(sorted((k, v) for k, v in merged.items() if v is not None))
+        spec = dataclasses.replace(self, **own, options=kept)
+        spec._check_together()
+        return spec
+
+    def _check_together(self) -> None:
+        if self.get("do_sample") is True and self.temperature == 0.0:
+            # do_sample alone is how transformers asks for sampling; its temperature is then 1.
+            object.__setattr__(self, "temperature", 1.0)
+        beams, sequences = self.get("num_beams") or 1, self.get("num_return_sequences") or 1
+        if sequences > beams and not self.sampling:
+            raise OptionError(
+                f"num_return_sequences={sequences} needs sampling (temperature above 0) or "
+                f"num_beams of at least {sequences}: the likeliest answer is only one."
+            )
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return one of `options`, or ``default``."""
+        return dict(self.options).get(name, default)
+
+    @property
+    def sampling(self) -> bool:
+        """Whether tokens are drawn at random; otherwise each is the likeliest."""
+        return self.temperature > 0 and self.get("do_sample") is not False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same prompt gives the same text again: greedy, or sampled with a seed."""
+        return not self.sampling or self.seed is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every option that is set, by name."""
+        shown: dict[str, Any] = {"temperature": self.temperature, **dict(self.options)}
+        if self.stop:
+            shown["stop"] = list(self.stop)
+        if self.seed is not None:
+            shown["seed"] = self.seed
+        return shown
+
+
+def split_options(
+    options: Mapping[str, Any], own: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split keyword arguments into those named in ``own`` and the generation options.
+
+    Raises:
+        OptionError: A name is neither, with the closest of both.
+    """
+    own = tuple(own)
+    mine = {k: v for k, v in options.items() if k in own}
+    rest = {k: v for k, v in options.items() if k not in own}
+    known = {*GENERATION_OPTIONS, *INTERNAL_OPTIONS, "stop", "seed"}
+    for name in rest:
+        if name not in known:
+            shown = (*own, *GENERATION_OPTIONS, "stop", "seed")
+            raise OptionError(f"Unknown option {name!r}.{closest(name, shown)}")
+    return mine, rest
