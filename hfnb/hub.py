@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hfnb.errors import ModelError, ModelFilesError, ModelNotFoundError, OptionError, closest, listing
+from hfnb.errors import (
+    ModelError,
+    ModelFilesError,
+    ModelNotFoundError,
+    OptionError,
+    closest,
+    listing,
+)
 from hfnb.spec import ModelSpec, Task
 
 _DEMO = Path(__file__).parent / "demo"
@@ -165,7 +172,9 @@ def check_weights(name: str, folder: Path, *, allow_pickle: bool = False) -> Non
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            shards = sorted(
+                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            )
         except (ValueError, KeyError, AttributeError) as error:
             raise ModelFilesError(f"{index} is damaged ({error}). Get the file again.") from error
         missing = [each for each in shards if not (folder / each).is_file()]

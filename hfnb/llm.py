@@ -1,4 +1,4 @@
-"""The LangChain LLM: ``langchain_huggingface.HuggingFacePipeline``'s constructors over our engines."""
+"""The LangChain LLM: the constructors of langchain_huggingface's class, over our engines."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class HuggingFacePipeline(BaseLLM):
         answers: dict[int, Completion] = {}
         for answer in self._engine.generate(requests, generation, batch_size=self.batch_size):
             if isinstance(answer, Completion):
-                answers[answer.index] = answer
+                answers[answer.row] = answer
         for at in sorted(answers):
             if (error := answers[at].error) is not None:
                 raise error
@@ -316,7 +316,8 @@ def _engine_of_pipeline(pipeline: Any) -> tuple[Engine, dict[str, Any]]:
     task = getattr(pipeline, "task", None)
     if task is not None and task.startswith("translation_"):
         task = "translation"
-    if check_task(task) is None:
+    checked = check_task(task)
+    if checked is None:
         raise OptionError("The pipeline does not say its task.")
     from hfnb.engines.torch_engine import TorchEngine
     from hfnb.engines.torch_model import wrap
@@ -325,12 +326,14 @@ def _engine_of_pipeline(pipeline: Any) -> tuple[Engine, dict[str, Any]]:
     if not hasattr(model, "generate"):
         raise ModelError(f"A {type(model).__name__} does not generate text.")
     name = getattr(model, "name_or_path", "") or type(model).__name__
-    engine = TorchEngine(wrap(model, pipeline.tokenizer, name, task))
+    engine = TorchEngine(wrap(model, pipeline.tokenizer, name, checked))
     told: dict[str, Any] = {}
     for params in (
         getattr(pipeline, "_preprocess_params", {}),
         getattr(pipeline, "_forward_params", {}),
         getattr(pipeline, "_postprocess_params", {}),
     ):
-        told.update({k: v for k, v in params.items() if k in GENERATION_OPTIONS | {"return_full_text"}})
+        told.update(
+            {k: v for k, v in params.items() if k in GENERATION_OPTIONS | {"return_full_text"}}
+        )
     return engine, told

@@ -38,7 +38,7 @@ text-generation pipeline uses too."""
 def check_task(task: str | None) -> Task | None:
     """Return ``task``, or raise `OptionError` with the closest name. ``None`` asks the model."""
     if task is None or task in TASKS:
-        return task  # type: ignore[return-value]
+        return task
     raise OptionError(f"Unknown task {task!r}.{closest(task, TASKS)} hfnb runs {listing(TASKS)}.")
 
 
@@ -104,7 +104,8 @@ class ModelSpec:
     load_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model.strip():
+        model: object = self.model
+        if not isinstance(model, str) or not model.strip():
             raise OptionError(
                 f"model is a name or a folder, such as 'hfnb/numbers-fr'; not {self.model!r}."
             )
@@ -221,14 +222,14 @@ class GenerationSpec:
 
     @classmethod
     def of(cls, **options: Any) -> GenerationSpec:
-        """Make a specification from options by their transformers names.
+        r"""Make a specification from options by their transformers names.
 
         Raises:
             OptionError: An unknown name (with the closest one) or an impossible value.
 
         Example:
-            >>> GenerationSpec.of(max_new_tokens=8, stop="\\n").stop
-            ('\\n',)
+            >>> GenerationSpec.of(max_new_tokens=8, stop="\n").stop
+            ('\n',)
         """
         return cls().merge(**options)
 

@@ -70,7 +70,7 @@ class Plan:
 
 PLANS = {
     "numbers-fr": Plan(pools=30, learning_rate=2.5e-3),
-    "tiny-t5": Plan(pools=44, learning_rate=3e-3, tokens_per_batch=2048),
+    "tiny-t5": Plan(pools=40, learning_rate=1e-3, tokens_per_batch=2048),
 }
 
 

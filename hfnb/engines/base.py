@@ -31,7 +31,7 @@ class Request(NamedTuple):
     A named tuple, since a run makes one for every row.
     """
 
-    index: int
+    row: int
     """The caller's own number for this request; its completion carries it back."""
     prompt: Prompt
     copy: int = 0
@@ -41,7 +41,7 @@ class Request(NamedTuple):
 class Completion(NamedTuple):
     """What an engine answers to one request."""
 
-    index: int
+    row: int
     text: str | None
     """The new text, cut at the first stop string. ``None`` when the row failed before any."""
     finish_reason: FinishReason | None
@@ -59,7 +59,7 @@ class Completion(NamedTuple):
 class Delta(NamedTuple):
     """A piece of new text, yielded before the request's completion when streaming."""
 
-    index: int
+    row: int
     text: str
     tokens: int
 

@@ -102,14 +102,14 @@ class EchoEngine:
                 too_long = PromptTooLongError(
                     f"The prompt has {tokens} tokens, the model's context holds {context_length}."
                 )
-                yield Completion(request.index, None, None, too_long, tokens)
+                yield Completion(request.row, None, None, too_long, tokens)
                 continue
             if self._delay_s and cancel.wait(self._delay_s):
                 return
             self.calls += 1
             if self._fail is not None and self._fail(prompt):
                 error = EngineError("The echo engine was told to fail on this prompt.")
-                yield Completion(request.index, None, None, error, tokens)
+                yield Completion(request.row, None, None, error, tokens)
                 continue
             text = prompt if self._answer is None else self._answer(prompt)
             reason: FinishReason = "eos"
@@ -128,8 +128,8 @@ class EchoEngine:
             work.prompt_tokens += tokens
             work.new_tokens += len(words)
             if stream:
-                yield Delta(request.index, text, len(words))
+                yield Delta(request.row, text, len(words))
             now = time.perf_counter()
             yield Completion(
-                request.index, text, reason, None, tokens, len(words), start - began, now - start, 1
+                request.row, text, reason, None, tokens, len(words), start - began, now - start, 1
             )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """Cut text before the first of the stop strings.
+    r"""Cut text before the first of the stop strings.
 
     Returns:
         The text, and whether a stop string was in it.
 
     Example:
-        >>> cut_at_stop("soixante-douze\\nWhat", ["\\n"])
+        >>> cut_at_stop("soixante-douze\nWhat", ["\n"])
         ('soixante-douze', True)
     """
     found = [at for at in (text.find(each) for each in stop) if at >= 0]

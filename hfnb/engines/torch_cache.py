@@ -1,4 +1,4 @@
-"""The keys and values of rows that are being decoded together, in buffers that are written in place.
+"""The keys and values of rows that decode together, in buffers that are written in place.
 
 Rows end at the same column, so that one step writes one column. A row that finishes is dropped
 at once, and the columns on the left that only it needed are no longer read:
@@ -34,13 +34,16 @@ class _Window:
         return self.right - self.left
 
 
-class _Layer(CacheLayerMixin):  # type: ignore[misc]
+class _Layer(CacheLayerMixin):
     """One layer's buffers, shaped [rows, heads, columns, head size]."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
     is_sliding = False
 
     def __init__(self, window: _Window) -> None:
-        super().__init__()
+        # Not super().__init__(): it sets the buffers to None, and `RowCache.add` makes them.
+        self.is_initialized = False
         self.window = window
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -72,7 +75,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-class RowCache(Cache):  # type: ignore[misc]
+class RowCache(Cache):
     """A transformers cache in which rows come and go while others are decoded.
 
     Args:
@@ -86,7 +89,8 @@ class RowCache(Cache):  # type: ignore[misc]
         self._columns = 0
         self.lengths: list[int] = []
         """The number of tokens of each row."""
-        super().__init__(layers=[_Layer(self._window) for _ in range(layers)])
+        self._layers = [_Layer(self._window) for _ in range(layers)]
+        super().__init__(layers=list(self._layers))
 
     @property
     def rows(self) -> int:
@@ -98,7 +102,7 @@ class RowCache(Cache):  # type: ignore[misc]
         """The number of columns that a step reads."""
         return self._window.width
 
-    def add(self, filled: Cache, lengths: Sequence[int]) -> None:
+    def add(self, filled: Any, lengths: Sequence[int]) -> None:
         """Add rows whose prompts were computed with a cache of their own, padded on the left.
 
         Args:
@@ -114,7 +118,7 @@ class RowCache(Cache):  # type: ignore[misc]
             self._shift(longest - at.right)
         rows = slice(at.rows, at.rows + count)
         columns = slice(at.right - longest, at.right)
-        for mine, new in zip(self.layers, filled.layers, strict=True):
+        for mine, new in zip(self._layers, filled.layers, strict=True):
             mine.keys[rows, :, columns] = new.keys[:, :, -longest:]
             mine.values[rows, :, columns] = new.values[:, :, -longest:]
         at.rows += count
@@ -145,7 +149,7 @@ class RowCache(Cache):  # type: ignore[misc]
         order = self.order_after_keep(rows)
         for target, source in enumerate(order):
             if target != source:
-                for layer in self.layers:
+                for layer in self._layers:
                     layer.keys[target] = layer.keys[source]
                     layer.values[target] = layer.values[source]
         self.lengths = [self.lengths[source] for source in order]
@@ -175,10 +179,10 @@ class RowCache(Cache):  # type: ignore[misc]
         at = self._window
         at.left = at.right - max(self.lengths, default=0)
 
-    def _make_room(self, like: Cache, columns: int) -> None:
-        if self.layers[0].keys is None:
+    def _make_room(self, like: Any, columns: int) -> None:
+        if not self._layers[0].is_initialized:
             self._columns = columns + _ROOM
-            for mine, new in zip(self.layers, like.layers, strict=True):
+            for mine, new in zip(self._layers, like.layers, strict=True):
                 for name in ("keys", "values"):
                     _, heads, _, size = getattr(new, name).shape
                     shape = (self._most_rows, heads, self._columns, size)
@@ -189,7 +193,7 @@ class RowCache(Cache):  # type: ignore[misc]
 
     def _resize(self, columns: int) -> None:
         at, width = self._window, self._window.width
-        for layer in self.layers:
+        for layer in self._layers:
             for name in ("keys", "values"):
                 old = getattr(layer, name)
                 new = old.new_zeros((*old.shape[:2], columns, old.shape[3]))
@@ -204,7 +208,7 @@ class RowCache(Cache):  # type: ignore[misc]
         at.left, at.right = at.left + by, at.right + by
         if at.right >= self._columns:
             raise AssertionError("a row cache was shifted beyond its buffers")
-        for layer in self.layers:
+        for layer in self._layers:
             for buffer in (layer.keys, layer.values):
                 moved = buffer[: at.rows, :, old].clone()
                 buffer[: at.rows, :, at.left : at.right] = moved

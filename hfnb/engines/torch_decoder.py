@@ -22,7 +22,7 @@ from hfnb.engines.base import Completion, Delta, FinishReason, Request, Work
 from hfnb.engines.stopping import cut_at_stop, safe_length
 from hfnb.engines.torch_cache import RowCache
 from hfnb.engines.torch_model import TorchModel
-from hfnb.engines.torch_sampling import RowRandom, TokenChooser, checkpoint_options
+from hfnb.engines.torch_sampling import RowRandom, TokenChooser
 from hfnb.engines.torch_text import GrowingText, new_text
 from hfnb.errors import EngineError, PromptTooLongError
 from hfnb.spec import DEFAULT_MAX_NEW_TOKENS, GenerationSpec
@@ -137,18 +137,18 @@ class DecoderLoop:
             tokens = len(ids)
             if not ids:
                 error = EngineError("The prompt is empty: there is no token to begin with.")
-                yield Completion(request.index, None, None, error, 0)
+                yield Completion(request.row, None, None, error, 0)
                 continue
             most_new, problem = new_token_limit(self._options, tokens, context)
             if problem is not None:
-                yield Completion(request.index, None, None, problem, tokens)
+                yield Completion(request.row, None, None, problem, tokens)
                 continue
-            random = RowRandom(self._generation.seed, ids, request.copy) if (
-                self._generation.sampling
-            ) else _NO_RANDOM
-            self._waiting.append(
-                _Row(request.index, ids, most_new, arrived, random, request.copy)
+            random = (
+                RowRandom(self._generation.seed, ids, request.copy)
+                if (self._generation.sampling)
+                else _NO_RANDOM
             )
+            self._waiting.append(_Row(request.row, ids, most_new, arrived, random, request.copy))
         # Popping from the end gives the longest first: later rows then always fit beside them.
         self._waiting.sort(key=lambda row: len(row.prompt_ids))
 
@@ -164,8 +164,8 @@ class DecoderLoop:
         longest = len(self._waiting[-1].prompt_ids)
         held = sum(len(row.prompt_ids) + row.most_new for row in self._active)
         group: list[_Row] = []
-        while self._waiting and len(group) < free and (len(group) + 1) * longest <= max(
-            most, longest
+        while (
+            self._waiting and len(group) < free and (len(group) + 1) * longest <= max(most, longest)
         ):
             row = self._waiting[-1]
             held += len(row.prompt_ids) + row.most_new
@@ -291,7 +291,7 @@ class DecoderLoop:
             text = new_text(self._loaded.tokenizer, row.prompt_ids, row.new_ids)
         text, _ = cut_at_stop(text, self._generation.stop)
         return Completion(
-            index=row.index,
+            row=row.index,
             text=text,
             finish_reason=row.reason,
             prompt_tokens=len(row.prompt_ids),
@@ -306,9 +306,10 @@ class DecoderLoop:
         assert cache is not None  # rows end only after a prefill
         going = [i for i, row in enumerate(self._active) if row.reason is None]
         order = cache.order_after_keep(going)
-        cache.keep(going)
+        with torch.inference_mode():
+            cache.keep(going)
+            self._last = self._last[order]
         self._active = [self._active[i] for i in order]
-        self._last = self._last[order]
         if self._limit < self._most_rows:
             self._limit = min(self._most_rows, self._limit + 1)  # recover slowly after a failure
 

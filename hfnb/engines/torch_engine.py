@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from transformers import PreTrainedModel
-
 from hfnb.engines.base import Completion, Delta, EngineInfo, Prompt, Request, Work
 from hfnb.engines.torch_decoder import DecoderLoop
 from hfnb.engines.torch_generate import generate_in_batches
@@ -70,14 +68,27 @@ class TorchEngine:
             why = self._why_not_loop or f"{', '.join(beyond)} needs it"
             work.path = f"transformers generate ({why})"
             return generate_in_batches(
-                self.loaded, requests, generation, options,
-                batch_size=batch_size, cancel=cancel, stream=stream, work=work, lock=self._lock,
-            )  # fmt: skip
+                self.loaded,
+                requests,
+                generation,
+                options,
+                batch_size=batch_size,
+                cancel=cancel,
+                stream=stream,
+                work=work,
+                lock=self._lock,
+            )
         work.path = "continuous decoding"
         loop = DecoderLoop(
-            self.loaded, generation, options,
-            batch_size=batch_size, cancel=cancel, stream=stream, work=work, lock=self._lock,
-        )  # fmt: skip
+            self.loaded,
+            generation,
+            options,
+            batch_size=batch_size,
+            cancel=cancel,
+            stream=stream,
+            work=work,
+            lock=self._lock,
+        )
         return loop.run(requests)
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -92,16 +103,13 @@ class TorchEngine:
 
 def _why_not_loop(loaded: TorchModel) -> str:
     """Say why a model can't use our own loop; empty when it can."""
-    config = loaded.model.config
+    model = loaded.model
+    config = model.config
     if config.is_encoder_decoder:
         return "an encoder-decoder"
-    if not isinstance(loaded.model, PreTrainedModel):
-        return "not a plain transformers model"
     text = config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-    if not loaded.model._supports_default_dynamic_cache() or getattr(
-        loaded.model, "_is_stateful", False
-    ):
+    if not model._supports_default_dynamic_cache() or getattr(model, "_is_stateful", False):
         return "its cache is of its own kind"
     if other := kinds - {"full_attention", "sliding_attention"}:
         return f"it has layers of type {', '.join(sorted(other))}"

@@ -21,7 +21,7 @@ from hfnb.engines.torch_decoder import LOOKAHEAD, new_token_limit
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_sampling import RowRandom, draw, warpers
 from hfnb.engines.torch_text import GrowingText, new_text
-from hfnb.errors import EngineError
+from hfnb.errors import EngineError, RowError
 from hfnb.spec import GenerationSpec
 
 _BATCH_TOKENS = 8192
@@ -32,7 +32,7 @@ _OWN_OPTIONS = frozenset(
 """Options that are applied here, row by row, and not by ``generate``."""
 
 
-class _Rows(StoppingCriteria):  # type: ignore[misc]
+class _Rows(StoppingCriteria):
     """Ends rows at their own limits and stop strings, and all of them when cancelled."""
 
     def __init__(
@@ -82,7 +82,7 @@ class _Rows(StoppingCriteria):  # type: ignore[misc]
         return "length" if new >= self._batch[i].most_new else None
 
 
-class _Draw(LogitsProcessor):  # type: ignore[misc]
+class _Draw(LogitsProcessor):
     """Draws each row's token from its own random numbers, and leaves ``generate`` no choice."""
 
     def __init__(self, options: dict[str, Any], batch: list[_Job]) -> None:
@@ -102,7 +102,7 @@ class _Job:
     def __init__(
         self, request: Request, ids: list[int], most_new: int, seed: int | None, *, context: bool
     ) -> None:
-        self.index = request.index
+        self.index = request.row
         self.ids = ids
         self.most_new = most_new
         self.random = RowRandom(seed, ids, request.copy)
@@ -136,11 +136,12 @@ def generate_in_batches(
                 limits.setdefault("max_new_tokens", limits.pop("max_length", None))
                 if limits["max_new_tokens"] is None:
                     del limits["max_new_tokens"]
+            problem: RowError | None
             most_new, problem = new_token_limit(limits, len(ids), loaded.context_length)
             if not ids:
                 problem = EngineError("The prompt is empty: there is no token to begin with.")
             if problem is not None:
-                yield Completion(request.index, None, None, problem, len(ids))
+                yield Completion(request.row, None, None, problem, len(ids))
                 continue
             jobs.append(_Job(request, ids, most_new, generation.seed, context=decoder))
         jobs.sort(key=lambda job: len(job.ids))
@@ -161,9 +162,9 @@ def generate_in_batches(
                     done = _run_batch(loaded, batch, generation, options, arrived, cancel, work)
             except (RuntimeError, IndexError, ValueError) as error:
                 if len(batch) == 1:
-                    problem = EngineError(f"{type(error).__name__}: {error}")
-                    problem.__cause__ = error
-                    yield Completion(batch[0].index, None, None, problem, len(batch[0].ids))
+                    fault = EngineError(f"{type(error).__name__}: {error}")
+                    fault.__cause__ = error
+                    yield Completion(batch[0].index, None, None, fault, len(batch[0].ids))
                 else:  # the rows are tried again in halves, until the culprit stands alone
                     work.recomputed_rows += len(batch)
                     most_rows = max(1, len(batch) // 2)
@@ -173,7 +174,7 @@ def generate_in_batches(
                 return
             for each in done:
                 if stream and each.text:
-                    yield Delta(each.index, each.text, each.new_tokens or 0)
+                    yield Delta(each.row, each.text, each.new_tokens or 0)
                 yield each
 
 
@@ -220,9 +221,16 @@ def _run_batch(
         work.new_tokens += kept
         done.append(
             Completion(
-                job.index, text, reason, None, len(job.ids), kept,
-                started - arrived, finished - started, len(batch),
-            )  # fmt: skip
+                job.index,
+                text,
+                reason,
+                None,
+                len(job.ids),
+                kept,
+                started - arrived,
+                finished - started,
+                len(batch),
+            )
         )
     return done
 

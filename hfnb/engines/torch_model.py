@@ -130,7 +130,7 @@ def load(spec: ModelSpec, files: hub.ModelFiles) -> TorchModel:
     family = AutoModelForCausalLM if files.task == "text-generation" else AutoModelForSeq2SeqLM
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **common)
-        model = family.from_pretrained(
+        model: Any = family.from_pretrained(
             files.folder,
             dtype=_dtype(spec, files, device),
             use_safetensors=None if spec.allow_pickle else True,

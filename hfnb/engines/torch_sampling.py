@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +21,7 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from hfnb.spec import GenerationSpec
+from hfnb.spec import GENERATION_OPTIONS, GenerationSpec
 
 _TRANSFORMERS_TOP_K = 50
 """What transformers' sampling takes when neither the caller nor the checkpoint names a top_k."""
@@ -30,9 +30,17 @@ _TRANSFORMERS_TOP_K = 50
 class SampledRow(Protocol):
     """What choosing a token needs to know of a row."""
 
-    prompt_ids: Sequence[int]
-    new_ids: list[int]
-    random: RowRandom
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        """The prompt's tokens."""
+
+    @property
+    def new_ids(self) -> Sequence[int]:
+        """The tokens chosen so far."""
+
+    @property
+    def random(self) -> RowRandom:
+        """The row's own random numbers."""
 
 
 class RowRandom:
@@ -67,7 +75,7 @@ def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]
     stored = {
         name: value
         for name, value in model.generation_config.to_diff_dict().items()
-        if not name.startswith("_") and name != "transformers_version" and value is not None
+        if name in GENERATION_OPTIONS and value is not None
     }
     if not generation.sampling:
         stored = {name: value for name, value in stored.items() if name not in of_sampling}
@@ -83,7 +91,7 @@ def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]
     return options
 
 
-def warpers(options: dict[str, Any]) -> LogitsProcessorList:
+def warpers(options: dict[str, Any]) -> Callable[[Any, Any], Any]:
     """Return transformers' own warpers for the sampling options, in transformers' order."""
     chosen = LogitsProcessorList()
     if options["temperature"] != 1.0:
@@ -108,9 +116,7 @@ class TokenChooser:
         sampling: Draw tokens; otherwise the likeliest is taken.
     """
 
-    def __init__(
-        self, options: dict[str, Any], eos_ids: frozenset[int], *, sampling: bool
-    ) -> None:
+    def __init__(self, options: dict[str, Any], eos_ids: frozenset[int], *, sampling: bool) -> None:
         self._warpers = warpers(options) if sampling else None
         self._penalty = float(options.get("repetition_penalty") or 1.0)
         self._least = int(options.get("min_new_tokens") or 0)

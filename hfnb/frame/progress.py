@@ -114,7 +114,9 @@ class Notebook:
     def __init__(self) -> None:
         from IPython.display import display
 
-        self._handle = display(self._bundle(None), raw=True, display_id=True)
+        self._handle = display(  # type: ignore[no-untyped-call]
+            self._bundle(None), raw=True, display_id=True
+        )
 
     def update(self, progress: Progress) -> None:
         """Replace the output."""

@@ -72,9 +72,7 @@ class Run:
     def progress(self) -> Progress:
         """Return how far the run is."""
         until = time.perf_counter() if self._ended is None else self._ended
-        return Progress(
-            self._store.done, self._store.size, self._store.failed, until - self._began
-        )
+        return Progress(self._store.done, self._store.size, self._store.failed, until - self._began)
 
     def wait(self, display: Display) -> RunResult:
         """Wait for the end, drawing meanwhile.

@@ -102,9 +102,7 @@ class RunStats:
                     f"{beside}",
                 )
             )
-        memory = (
-            f"peak {size(self.peak_rss_bytes)} · {size(self.run_rss_bytes)} of it for this run"
-        )
+        memory = f"peak {size(self.peak_rss_bytes)} · {size(self.run_rss_bytes)} of it for this run"
         if self.peak_device_bytes is not None:
             memory += f" · peak on {self.device} {size(self.peak_device_bytes)}"
         shown.append(("memory", memory))
@@ -114,8 +112,12 @@ class RunStats:
                 f"{self.tokens_in:,} in · {self.tokens_out:,} out · {self.padding:.1%} padding",
             )
         )
-        how = f"{self.model} · {self.backend} · {self.dtype} · {self.device} · {self.engine}"
-        shown.append(("ran", f"{how} · chat template" if self.chat else how))
+        how = [self.model, self.backend, self.dtype, self.device, self.path or self.engine]
+        if self.chat:
+            how.append("chat template")
+        if self.recomputed_rows:
+            how.append(f"{self.recomputed_rows:,} rows tried again after a failed batch")
+        shown.append(("ran", " · ".join(how)))
         return shown
 
     def __str__(self) -> str:

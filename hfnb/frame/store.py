@@ -42,7 +42,7 @@ class RowStore:
 
     def put(self, completion: Completion, output: Any) -> None:
         """Note what an engine answered; ``output`` is what the user gets to see of it."""
-        at = completion.index
+        at = completion.row
         if completion.prompt_tokens is not None:
             self._prompt_tokens[at] = completion.prompt_tokens
         if completion.latency_s is not None:
@@ -89,17 +89,15 @@ class RowStore:
         """Return one line a row."""
         return pd.DataFrame(
             {
-                "status": pd.Categorical.from_codes(self._status, categories=list(STATUSES)),
-                "finish_reason": pd.Categorical.from_codes(
-                    self._reason, categories=list(FINISH_REASONS)
-                ),
+                "status": _named(self._status, STATUSES),
+                "finish_reason": _named(self._reason, FINISH_REASONS),
                 "error": self._messages(),
                 "prompt_tokens": _whole(self._prompt_tokens),
                 "new_tokens": _whole(self._new_tokens),
                 "queue_s": self._queue_s.astype("float64"),
                 "latency_s": self._latency_s.astype("float64"),
                 "batch_rows": _whole(self._batch_rows),
-                "source": pd.Categorical.from_codes(self._source, categories=list(SOURCES)),
+                "source": _named(self._source, SOURCES),
             },
             index=index,
         )
@@ -118,7 +116,10 @@ class RowStore:
 
     def latencies(self) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the latencies of the rows that are ok, in seconds."""
-        return self._latency_s[(self._status == _OK) & ~np.isnan(self._latency_s)]
+        measured: np.ndarray[Any, np.dtype[np.float32]] = self._latency_s[
+            (self._status == _OK) & ~np.isnan(self._latency_s)
+        ]
+        return measured
 
     def shared(self) -> bool:
         """Whether any row was computed together with others."""
@@ -139,6 +140,11 @@ class RowStore:
         for at, reason in self.skipped.items():
             messages[at] = reason
         return pd.array(messages, dtype="string")
+
+
+def _named(codes: np.ndarray[Any, Any], names: tuple[str, ...]) -> pd.Categorical[str]:
+    """Return names by their numbers, in which -1 stands for nothing."""
+    return pd.Categorical.from_codes(codes, categories=pd.Index(names))
 
 
 def _whole(values: np.ndarray[Any, np.dtype[np.int32]]) -> pd.api.extensions.ExtensionArray:

@@ -101,9 +101,7 @@ def _parse(text: str) -> Iterator[_Piece]:
         ) from error
     for literal, field, spec, conversion in parsed:
         if field == "":
-            raise TemplateError(
-                "The prompt has an empty {}. Name the column, such as {question}."
-            )
+            raise TemplateError("The prompt has an empty {}. Name the column, such as {question}.")
         if spec and "{" in spec:
             raise TemplateError(f"Braces inside braces are not supported: {{{field}:{spec}}}.")
         if conversion and conversion not in ("r", "s", "a"):
@@ -123,9 +121,9 @@ def check_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
     Raises:
         TemplateError: Which is not, with the nearest one.
     """
-    there = list(frame.columns)
+    there: list[Any] = list(frame.columns)
     for name in columns:
-        count = sum(1 for each in there if isinstance(each, str) and each == name)
+        count = sum(isinstance(each, str) and each == name for each in there)
         if count > 1:
             raise TemplateError(
                 f"The frame has {count} columns named {name!r}, so {{{name}}} is not clear. "
