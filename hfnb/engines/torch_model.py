@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import logging
 
 from hfnb import hardware, hub
 from hfnb.engines.base import EngineInfo, Prompt
 from hfnb.errors import ModelError, ModelFilesError
 from hfnb.spec import ModelSpec, Task
 
+_SMALL = 500_000_000
 _NO_LIMIT = 10**9
 """Tokenizers without a limit say 10**30; no context is as long as this."""
 
@@ -112,14 +116,15 @@ class TorchModel:
             torch.cuda.empty_cache()
 
 
-def load(spec: ModelSpec, files: hub.ModelFiles) -> TorchModel:
+def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     """Load the model that was found for a specification.
+
+    ``began`` is when the caller began, by ``time.perf_counter``: importing torch counts too.
 
     Raises:
         ModelFilesError: transformers can't make a model of the files.
         DeviceError: This machine does not have the device.
     """
-    began = time.perf_counter()
     place: dict[str, Any] = {}
     if spec.device_map is None:
         device = hardware.find_device(spec.device)
@@ -130,14 +135,15 @@ def load(spec: ModelSpec, files: hub.ModelFiles) -> TorchModel:
     family = AutoModelForCausalLM if files.task == "text-generation" else AutoModelForSeq2SeqLM
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **common)
-        model: Any = family.from_pretrained(
-            files.folder,
-            dtype=_dtype(spec, files, device),
-            use_safetensors=None if spec.allow_pickle else True,
-            **common,
-            **place,
-            **dict(spec.load_options),
-        )
+        with _quiet_when_small(files.folder):
+            model: Any = family.from_pretrained(
+                files.folder,
+                dtype=_dtype(spec, files, device),
+                use_safetensors=None if spec.allow_pickle else True,
+                **common,
+                **place,
+                **dict(spec.load_options),
+            )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ModelFilesError(f"{spec.model!r} could not be loaded: {error}") from error
     if spec.device_map is None:
@@ -146,6 +152,20 @@ def load(spec: ModelSpec, files: hub.ModelFiles) -> TorchModel:
         device = model.device
     model.eval()
     return wrap(model, tokenizer, files.name, files.task, load_s=time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def _quiet_when_small(folder: Path) -> Iterator[None]:
+    """Hide transformers' loading bar for a model that loads in an instant."""
+    size = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
+    if size > _SMALL or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def wrap(model: Any, tokenizer: Any, name: str, task: Task, *, load_s: float = 0.0) -> TorchModel:

@@ -40,7 +40,7 @@ class RunResult:
     def data(self) -> pd.DataFrame:
         """A new DataFrame: the input's rows, order and index, and the output column."""
         data = self._frame.copy(deep=False)
-        outputs = pd.Series(self._store.output_column(), index=data.index, name=self._into)
+        outputs = pd.Series(self._store.outputs.array(), index=data.index, name=self._into)
         if self._into in data.columns:
             data[self._into] = outputs.array
         else:

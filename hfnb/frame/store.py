@@ -9,6 +9,7 @@ import pandas as pd
 
 from hfnb.engines.base import Completion
 from hfnb.errors import RowError
+from hfnb.frame.outputs import Outputs
 
 STATUSES = ("cancelled", "ok", "error", "skipped")
 """A row is ``cancelled`` until it has another status."""
@@ -28,7 +29,7 @@ class RowStore:
         self.size = size
         self.done = 0
         self.failed = 0
-        self.outputs: list[Any] = [None] * size
+        self.outputs = Outputs(size)
         self.errors: dict[int, RowError] = {}
         self.skipped: dict[int, str] = {}
         self._status = np.zeros(size, dtype=np.int8)
@@ -59,13 +60,14 @@ class RowStore:
         if completion.finish_reason in FINISH_REASONS:
             self._reason[at] = FINISH_REASONS.index(completion.finish_reason)
         self._source[at] = 0
-        self.outputs[at] = output
+        self.outputs.put(at, output)
         self._status[at] = _OK
         self.done += 1
 
     def fail(self, at: int, error: RowError) -> None:
         """Note a row that failed."""
         self.errors[at] = error
+        self.outputs.put(at, None)
         self._status[at] = _ERROR
         self.failed += 1
         self.done += 1
@@ -73,17 +75,9 @@ class RowStore:
     def skip(self, at: int, reason: str) -> None:
         """Note a row that got no prompt."""
         self.skipped[at] = reason
+        self.outputs.put(at, None)
         self._status[at] = _SKIPPED
         self.done += 1
-
-    def output_column(self) -> pd.api.extensions.ExtensionArray | np.ndarray[Any, Any]:
-        """Return the outputs: pandas strings, or objects when a parser made something else."""
-        if all(each is None or isinstance(each, str) for each in self.outputs):
-            return pd.array(self.outputs, dtype="string")
-        objects = np.empty(self.size, dtype=object)
-        for at, each in enumerate(self.outputs):
-            objects[at] = each
-        return objects
 
     def table(self, index: pd.Index) -> pd.DataFrame:
         """Return one line a row."""
