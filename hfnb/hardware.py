@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from hfnb.errors import DeviceError, closest
 if TYPE_CHECKING:
     import torch
 
+_NUMBER = re.compile("-?[0-9]+")
 _DEVICE_TYPES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
@@ -29,13 +31,15 @@ def check_device(device: str | int | None) -> str:
     """
     if device is None:
         return "auto"
+    if isinstance(device, str) and _NUMBER.fullmatch(device):
+        device = int(device)  # as it comes from a command line
     if isinstance(device, int) and not isinstance(device, bool):
         if device < -1:
             raise DeviceError(f"device={device}: use -1 for the CPU, or 0 and up for accelerators.")
         return "cpu" if device == -1 else str(device)
     name = str(device).lower()
     kind, _, number = name.partition(":")
-    if kind in _DEVICE_TYPES and (not number or (number.isdigit() and kind != "auto")):
+    if name in _DEVICE_TYPES or (kind in _DEVICE_TYPES[1:] and re.fullmatch("[0-9]+", number)):
         return name
     raise DeviceError(
         f"Unknown device {device!r}.{closest(kind, _DEVICE_TYPES)} Use 'auto', 'cpu', 'cuda', "
@@ -96,23 +100,39 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "xpu"
 
 
-def _cgroup_memory() -> tuple[int, int] | None:
-    """Return the bytes that a container may use and uses now, or ``None`` where it has no limit."""
-    pairs = (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+def _cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int] | None:
+    """Return the bytes that a container may use and uses now, or ``None`` where it has no limit.
+
+    Files that were read stay in memory until it is needed for something else. The kernel counts
+    them as used, which after a look at a large model would leave nothing free: they are taken off.
+    """
+    versions = (
+        (root, "memory.max", "memory.current", "inactive_file"),
         (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+            root / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
         ),
     )
-    for limit, usage in pairs:
+    for folder, limit, usage, reclaimable in versions:
         try:
-            most, used = Path(limit).read_text().strip(), Path(usage).read_text().strip()
-        except OSError:
+            most = (folder / limit).read_text().strip()
+            used = int((folder / usage).read_text())
+        except (OSError, ValueError):
             continue
-        if most.isdigit() and int(most) < psutil.virtual_memory().total:
-            return int(most), int(used)
+        if most.isdecimal() and int(most) < psutil.virtual_memory().total:
+            return int(most), max(0, used - _memory_stat(folder, reclaimable))
     return None
+
+
+def _memory_stat(folder: Path, name: str) -> int:
+    """Return one of the numbers that a cgroup keeps of its memory; 0 where it does not."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(each.split()[1]) for each in lines if each.startswith(f"{name} ")), 0)
 
 
 def memory_free() -> int:
@@ -125,6 +145,6 @@ def memory_free() -> int:
     if (container := _cgroup_memory()) is not None:
         free = min(free, container[0] - container[1])
     limit = os.environ.get("MEM_LIMIT", "")
-    if limit.isdigit() and int(limit) > 0:
+    if limit.isdecimal() and int(limit) > 0:
         free = min(free, int(limit) - psutil.Process().memory_info().rss)
     return max(free, 0)

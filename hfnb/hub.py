@@ -6,12 +6,13 @@ Everything ends as a folder whose files were checked, before torch is imported.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hfnb.errors import (
     ModelError,
@@ -24,13 +25,23 @@ from hfnb.errors import (
 from hfnb.spec import ModelSpec, Task
 
 _DEMO = Path(__file__).parent / "demo"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_LONGEST_HUB_ID = 96
 _SEQ2SEQ_TASKS: tuple[Task, ...] = ("text2text-generation", "translation", "summarization")
 _NOT_TEXT = frozenset(
     "whisper speech_to_text speecht5 moonshine vision-encoder-decoder pix2struct seamless_m4t "
     "seamless_m4t_v2 musicgen musicgen_melody bark donut-swin kosmos-2 udop".split()
 )
+# transformers has a decoder class for each of these; an ordinary checkpoint gives noise with it.
+_ENCODERS = frozenset(
+    "albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra "
+    "ernie esm eurobert longformer megatron-bert modernbert mpnet nomic_bert rembert roberta "
+    "roberta-prelayernorm roc_bert roformer squeezebert xlm-roberta xlm-roberta-xl xmod".split()
+)
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+_LFS_POINTER = b"version https://git-lfs"
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token")
+"""What the caller may say about fetching, among the options of loading."""
 _PICKLES = ["pytorch_model*.bin"]
 
 
@@ -67,17 +78,17 @@ def find(spec: ModelSpec) -> ModelFiles:
             f"There is no packaged model {spec.model!r}.{closest(spec.model, packed)} "
             f"hfnb comes with {listing(packed)}."
         )
-    folder = Path(spec.model).expanduser()
-    if folder.is_dir():
+    folder = _as_path(spec.model)
+    if folder is not None and folder.is_dir():
         return _checked(spec, folder)
-    if folder.is_file():
+    if folder is not None and folder.is_file():
         raise ModelFilesError(
             f"{spec.model!r} is a file. Give the folder that holds the model: config.json, "
             "the tokenizer, and *.safetensors."
         )
     if _looks_like_a_path(spec.model):
         raise ModelNotFoundError(f"There is no folder {spec.model!r}. Check the path.")
-    if not _HUB_ID.fullmatch(spec.model) or ".." in spec.model:
+    if not _is_hub_id(spec.model):
         raise ModelNotFoundError(
             f"{spec.model!r} is neither a folder nor the id of a model on the Hub, which looks "
             "like 'gpt2' or 'Qwen/Qwen3-0.6B'."
@@ -88,16 +99,24 @@ def find(spec: ModelSpec) -> ModelFiles:
 def tasks_of(config: Mapping[str, Any]) -> tuple[Task, ...]:
     """Return the tasks that a model can do, by its config; none when hfnb can't run it."""
     kind = str(config.get("model_type", ""))
-    architectures = config.get("architectures") or []
-    head = str(architectures[0]) if architectures else ""
+    architectures = _architectures(config)
+    head = architectures[0] if architectures else ""
     if kind in _NOT_TEXT:
         return ()
     if config.get("is_encoder_decoder"):
-        fits = not head or head.endswith(("ForConditionalGeneration", "MTModel"))
-        return _SEQ2SEQ_TASKS if fits else ()
+        # T5WithLMHeadModel is what T5ForConditionalGeneration was called at first.
+        ends = ("ForConditionalGeneration", "MTModel", "T5WithLMHeadModel")
+        return _SEQ2SEQ_TASKS if not head or head.endswith(ends) else ()
+    if kind in _ENCODERS and not config.get("is_decoder"):
+        return ()
     if head.endswith(("ForCausalLM", "LMHeadModel")):
         return ("text-generation",)
     return _tasks_by_transformers(kind) if not head else ()
+
+
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    named = config.get("architectures")
+    return [str(each) for each in named] if isinstance(named, list) else []
 
 
 def _tasks_by_transformers(kind: str) -> tuple[Task, ...]:
@@ -109,6 +128,28 @@ def _tasks_by_transformers(kind: str) -> tuple[Task, ...]:
     if kind in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         return _SEQ2SEQ_TASKS
     return ()
+
+
+def _as_path(model: str) -> Path | None:
+    """Return a name as a path, or ``None`` where this system can have no such path."""
+    try:
+        folder = Path(model).expanduser()
+        folder.exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a null character
+        return None
+    return folder
+
+
+def _is_hub_id(model: str) -> bool:
+    """Whether the Hub would take it as a model's id, by the rules of ``validate_repo_id``."""
+    return (
+        bool(_HUB_ID.fullmatch(model))
+        and len(model) <= _LONGEST_HUB_ID
+        and not any(each in model for each in ("..", "--"))
+        and not model.endswith((".git", ".", "-"))
+        and "-/" not in model
+        and "./" not in model
+    )
 
 
 def _looks_like_a_path(model: str) -> bool:
@@ -133,7 +174,7 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
         )
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelFilesError(
             f"{file} can't be read as JSON ({error}). Get the file again."
         ) from error
@@ -144,7 +185,7 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
 
 def _check_task(spec: ModelSpec, config: Mapping[str, Any]) -> Task:
     can = tasks_of(config)
-    what = ", ".join(config.get("architectures") or []) or config.get("model_type", "no model type")
+    what = ", ".join(_architectures(config)) or config.get("model_type", "no model type")
     if not can:
         raise ModelError(
             f"hfnb can't run {spec.model!r} ({what}): it is neither a text decoder "
@@ -170,12 +211,13 @@ def check_weights(name: str, folder: Path, *, allow_pickle: bool = False) -> Non
         ModelFilesError: What is wrong, and what to do.
     """
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
+    if (folder / "model.safetensors").is_file():  # transformers looks for it first, too
+        shards = ["model.safetensors"]
+    elif index.is_file():
         try:
-            shards = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError) as error:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            shards = sorted({str(each) for each in weight_map.values()})
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ModelFilesError(f"{index} is damaged ({error}). Get the file again.") from error
         missing = [each for each in shards if not (folder / each).is_file()]
         if missing:
@@ -186,13 +228,25 @@ def check_weights(name: str, folder: Path, *, allow_pickle: bool = False) -> Non
     else:
         shards = sorted(each.name for each in folder.glob("*.safetensors"))
     if not shards:
-        _refuse_without_safetensors(name, folder, allow_pickle=allow_pickle)
+        inside = sorted(each.name for each in folder.iterdir())
+        _refuse_without_safetensors(name, inside, allow_pickle=allow_pickle)
     for each in shards:
         _check_safetensors(folder / each)
 
 
-def _refuse_without_safetensors(name: str, folder: Path, *, allow_pickle: bool) -> None:
-    if list(folder.glob("pytorch_model*.bin")):
+def _say_why_no_weights(name: str, folder: Path, on_the_hub: list[str] | None) -> NoReturn:
+    """Raise for a folder in the HF cache that lacks weights."""
+    if on_the_hub is None:
+        raise ModelFilesError(
+            f"{name!r} is in the HF cache without its weights ({folder}), and the Hub can't be "
+            "asked. Load it once while connected, without HF_HUB_OFFLINE or local_files_only."
+        )
+    _refuse_without_safetensors(name, on_the_hub, allow_pickle=False)
+    raise AssertionError("a folder without weights was not refused")
+
+
+def _refuse_without_safetensors(name: str, files: list[str], *, allow_pickle: bool) -> None:
+    if fnmatch.filter(files, "pytorch_model*.bin"):
         if allow_pickle:
             return
         raise ModelFilesError(
@@ -200,7 +254,7 @@ def _refuse_without_safetensors(name: str, folder: Path, *, allow_pickle: bool) 
             "can run code. If you trust its source, pass allow_pickle=True; better, convert it "
             "to safetensors."
         )
-    if list(folder.glob("openvino*.xml")):
+    if fnmatch.filter(files, "openvino*.xml"):
         raise ModelFilesError(
             f"{name!r} holds an exported OpenVINO model and no weights for PyTorch. "
             "Use backend='openvino', or give the folder it was exported from."
@@ -216,41 +270,68 @@ def _check_safetensors(file: Path) -> None:
     The format: 8 bytes with the header's length, the header as JSON, then the tensors' bytes
     (https://github.com/huggingface/safetensors#format).
     """
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size:
+            start = stream.read(len(_LFS_POINTER))
+            if start == _LFS_POINTER:
+                raise ModelFilesError(
+                    f"{file} is only Git LFS's note of where the weights are. Run `git lfs pull` "
+                    "in the folder, or get the model again."
+                )
+            (length,) = struct.unpack("<Q", start[:8])
+            if length > size - 8:
                 raise ValueError("the header is cut off")
+            stream.seek(8)
             header = json.loads(stream.read(length))
         ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
         promised = 8 + length + max(ends, default=0)
-    except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ModelFilesError(f"{file} can't be read ({error}). Get the file again.") from error
+    except (ValueError, struct.error, LookupError, TypeError, AttributeError) as error:
         raise ModelFilesError(
             f"{file} is not a whole safetensors file ({error}). Get the file again."
         ) from error
-    if size < promised:
+    if size != promised:
+        what = "truncated" if size < promised else "damaged"
         raise ModelFilesError(
-            f"{file} is truncated: it has {size:,} of {promised:,} bytes. Get the file again."
+            f"{file} is {what}: it has {size:,} of {promised:,} bytes. Get the file again."
         )
 
 
 def _fetch(spec: ModelSpec) -> Path:
     """Return the folder in the HF cache, filled from the Hub where it has to be."""
+    import httpx
     import huggingface_hub
     from huggingface_hub import constants, errors
 
     name, revision = spec.model, spec.revision
-    patterns = [*_FILES, *(_PICKLES if spec.allow_pickle else [])]
-    patterns += ["*.py"] if spec.trust_remote_code else []
-    try:
-        config = huggingface_hub.hf_hub_download(name, "config.json", revision=revision)
-        _check_task(spec, _read_config(name, Path(config).parent))
+    given = dict(spec.load_options)
+    told: dict[str, Any] = {each: given[each] for each in _HUB_OPTIONS if each in given}
+
+    def snapshot(patterns: list[str]) -> Path:
         return Path(
             huggingface_hub.snapshot_download(
-                name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]
+                name,
+                revision=revision,
+                allow_patterns=patterns,
+                ignore_patterns=["*/*"],
+                **told,
             )
         )
+
+    try:
+        config = huggingface_hub.hf_hub_download(name, "config.json", revision=revision, **told)
+        _check_task(spec, _read_config(name, Path(config).parent))
+        patterns = [*_FILES, *(["*.py"] if spec.trust_remote_code else [])]
+        folder = snapshot(patterns)
+        if any(folder.glob("*.safetensors")):
+            return folder
+        if spec.allow_pickle:
+            folder = snapshot([*patterns, *_PICKLES])
+        if not any(folder.glob(_PICKLES[0])):
+            _say_why_no_weights(name, folder, _on_the_hub(spec))
+        return folder
     except errors.GatedRepoError as error:
         raise ModelNotFoundError(
             f"{name!r} is gated. Accept its terms at https://huggingface.co/{name}, then log in "
@@ -268,7 +349,11 @@ def _fetch(spec: ModelSpec) -> Path:
         if isinstance(error, errors.LocalEntryNotFoundError):
             here = _cached(Path(constants.HF_HUB_CACHE))
             why = (
-                "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub can't be reached"
+                "HF_HUB_OFFLINE is set"
+                if constants.HF_HUB_OFFLINE
+                else "local_files_only is set"
+                if told.get("local_files_only")
+                else "the Hub can't be reached"
             )
             raise ModelNotFoundError(
                 f"{name!r} is neither a packaged model, nor a folder, nor in the HF cache, and "
@@ -276,8 +361,24 @@ def _fetch(spec: ModelSpec) -> Path:
                 f"{listing([*packaged(), *here])}."
             ) from error
         raise ModelFilesError(f"{name!r} on the Hub has no config.json: it is no model.") from error
-    except errors.HfHubHTTPError as error:
+    except (errors.HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise ModelNotFoundError(f"The Hub did not give {name!r}: {error}") from error
+
+
+def _on_the_hub(spec: ModelSpec) -> list[str] | None:
+    """Return the names of a model's files on the Hub, or ``None`` where it can't be asked."""
+    import httpx
+    import huggingface_hub
+
+    given = dict(spec.load_options)
+    if given.get("local_files_only"):
+        return None
+    try:
+        return huggingface_hub.list_repo_files(
+            spec.model, revision=spec.revision, token=given.get("token")
+        )
+    except (OSError, httpx.HTTPError):
+        return None
 
 
 def _cached(cache: Path) -> list[str]:

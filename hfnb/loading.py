@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from hfnb import hardware
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
-from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size, split_options
+from hfnb.spec import (
+    TEXT_OPTIONS,
+    GenerationSpec,
+    ModelSpec,
+    check_batch_size,
+    split_model_kwargs,
+    split_options,
+)
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
 
+_OWN_ARGUMENTS = {
+    "device_map": "device_map=...",
+    "dtype": "dtype=...",
+    "torch_dtype": "dtype=...",
+    "revision": "revision=...",
+    "trust_remote_code": "trust_remote_code=...",
+    "use_safetensors": "allow_pickle=...",
+}
+
 
 def load(
-    model: str,
+    model: str | os.PathLike[str],
     task: str | None = None,
     *,
     backend: str = "pytorch",
@@ -34,7 +51,8 @@ def load(
     Names, values and the model's files are checked before torch is imported.
 
     Args:
-        model: A packaged model (``"hfnb/numbers-fr"``), a local folder, or a Hub id.
+        model: A packaged model (``"hfnb/numbers-fr"``), a local folder (a ``Path`` too),
+            or a Hub id.
         task: ``"text-generation"``, ``"text2text-generation"``, ``"translation"`` or
             ``"summarization"``; by default the model's config decides.
         backend: ``"pytorch"``.
@@ -48,7 +66,8 @@ def load(
         allow_pickle: Load pickled weights where there are no safetensors. A pickle can run code.
         chat: Wrap plain prompts in the model's chat template: ``"auto"`` where it has one.
         batch_size: The most rows computed together, or ``"auto"``.
-        model_kwargs: Further arguments of transformers' ``from_pretrained``.
+        model_kwargs: Further arguments of transformers' ``from_pretrained``, such as
+            ``attn_implementation``, ``token`` or ``cache_dir``.
         **options: How to generate, by transformers' names (``max_new_tokens``, ``temperature``,
             ``top_p``, ...), and ``stop`` and ``seed``. Greedy by default.
 
@@ -67,13 +86,18 @@ def load(
         'soixante-douze'
     """
     _, generation_options = split_options(options, ())
-    GenerationSpec.of(**generation_options)
+    load_options, also = split_model_kwargs(model_kwargs or {})
+    for name, instead in _OWN_ARGUMENTS.items():
+        if name in load_options:
+            raise OptionError(f"model_kwargs has {name!r}: give hfnb.load {instead} instead.")
+    also = {name: value for name, value in also.items() if name not in TEXT_OPTIONS}
+    GenerationSpec.of(**{**also, **generation_options})
     check_batch_size(batch_size)
     hardware.check_device(device)
     if chat not in (True, False, "auto"):
         raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
     spec = ModelSpec(
-        model=model,
+        model=model,  # type: ignore[arg-type]
         task=task,  # type: ignore[arg-type]
         backend=backend,
         device=device,
@@ -82,14 +106,14 @@ def load(
         revision=revision,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
-        load_options=tuple((model_kwargs or {}).items()),
+        load_options=tuple(load_options.items()),
     )
     engine = load_engine(spec)
     from hfnb.llm import HuggingFacePipeline
 
     return HuggingFacePipeline(
         engine=engine,
-        model_id=model,
+        model_id=spec.model,
         model_kwargs=model_kwargs,
         pipeline_kwargs=generation_options,
         batch_size=batch_size,

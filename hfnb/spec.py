@@ -6,6 +6,9 @@ Nothing here imports torch or transformers: a typo is found before the slow part
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -33,6 +36,31 @@ _DTYPE_ALIASES = {
 DEFAULT_MAX_NEW_TOKENS = 256
 """New tokens a row when neither the caller nor the model says otherwise: what transformers'
 text-generation pipeline uses too."""
+
+
+class _FrozenDict(dict[Any, Any]):
+    """A dictionary that can be hashed, and so must not be changed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+def freeze(value: Any) -> Any:
+    """Return a value in which lists are tuples and dictionaries can be hashed, all the way down."""
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(each) for each in value)
+    if isinstance(value, dict):
+        return _FrozenDict({freeze(name): freeze(each) for name, each in value.items()})
+    return value
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is an int, of Python's own or numpy's."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_task(task: str | None) -> Task | None:
@@ -66,10 +94,10 @@ def check_dtype(dtype: object) -> str:
 
 def check_batch_size(batch_size: int | str) -> int | Literal["auto"]:
     """Return ``batch_size`` when it is ``"auto"`` or at least 1, else raise `OptionError`."""
-    if batch_size == "auto":
+    if isinstance(batch_size, str) and batch_size == "auto":
         return "auto"
-    if isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size >= 1:
-        return batch_size
+    if _is_whole(batch_size) and int(batch_size) >= 1:
+        return int(batch_size)
     raise OptionError(f"batch_size is 'auto' or a number of rows, 1 or more; not {batch_size!r}.")
 
 
@@ -78,7 +106,8 @@ class ModelSpec:
     """Which model to load, and where it runs.
 
     Args:
-        model: A packaged name (``"hfnb/numbers-fr"``), a local folder, or a Hub id.
+        model: A packaged name (``"hfnb/numbers-fr"``), a local folder (a ``Path`` too), or a Hub
+            id.
         task: One of `TASKS`, or ``None`` to take it from the model's config.
         backend: ``"pytorch"`` (also ``"default"``).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``; ``-1`` is the
@@ -105,10 +134,19 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         model: object = self.model
+        if isinstance(model, os.PathLike):
+            object.__setattr__(self, "model", os.fspath(model))
+            model = self.model
         if not isinstance(model, str) or not model.strip():
             raise OptionError(
                 f"model is a name or a folder, such as 'hfnb/numbers-fr'; not {self.model!r}."
             )
+        for name in ("trust_remote_code", "allow_pickle"):
+            # A string such as "False" would be true, and let code run that nobody asked for.
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} is True or False; not {getattr(self, name)!r}.")
+        object.__setattr__(self, "device_map", freeze(self.device_map))
+        object.__setattr__(self, "load_options", freeze(self.load_options))
         object.__setattr__(self, "task", check_task(self.task))
         object.__setattr__(self, "backend", check_backend(self.backend))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
@@ -143,6 +181,18 @@ INTERNAL_OPTIONS = frozenset(
     num_beam_groups constraints force_words_ids prefill_chunk_size transformers_version stop_strings
     """.split()
 )
+LOAD_OPTIONS = frozenset(
+    """
+    attn_implementation cache_dir code_revision device_map dtype force_download key_mapping
+    load_in_4bit load_in_8bit local_files_only low_cpu_mem_usage max_memory offload_buffers
+    offload_folder offload_state_dict output_loading_info proxies quantization_config revision
+    state_dict subfolder token torch_dtype tp_plan tp_size trust_remote_code use_auth_token
+    use_safetensors variant weights_only
+    """.split()
+)
+"""The arguments of transformers' ``from_pretrained``, as far as they are not hfnb's business."""
+TEXT_OPTIONS = frozenset({"return_full_text", "skip_prompt"})
+"""What LangChain's users may say about the form of the text, among the generation options."""
 _WHOLE_FROM = {
     "max_new_tokens": 1,
     "max_length": 1,
@@ -155,41 +205,53 @@ _WHOLE_FROM = {
     "encoder_no_repeat_ngram_size": 0,
     "seed": 0,
 }
-_SHARE = ("top_p", "min_p", "top_h", "typical_p")
+_SHARE = ("top_p", "top_h", "typical_p")
 _POSITIVE = ("repetition_penalty", "encoder_repetition_penalty")
+_FINITE = ("length_penalty", "guidance_scale", "max_time", "epsilon_cutoff", "eta_cutoff")
+_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 _FLAGS = ("do_sample", "renormalize_logits", "remove_invalid_values", "token_healing")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _check_option(name: str, value: Any) -> Any:
-    """Check one generation option's type and range; return it."""
+    """Check one generation option's type and range; return it, with lists made tuples."""
     if value is None:
         return None
     if name in _WHOLE_FROM:
         least = _WHOLE_FROM[name]
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not _is_whole(value) or value < least:
             raise OptionError(f"{name} is a whole number, {least} or more; not {value!r}.")
-    elif name == "temperature":
+        return int(value)
+    if name == "temperature":
         if not _is_number(value) or not 0 <= value < float("inf"):
             raise OptionError(
                 f"temperature is a number, 0 or more; not {value!r}. 0 always takes the likeliest "
                 "token, 1 samples from the model's own distribution."
             )
         return float(value)
-    elif name in _SHARE:
+    if name in _SHARE:
         if not _is_number(value) or not 0 < value <= 1:
             raise OptionError(f"{name} is a share, above 0 and at most 1; not {value!r}.")
         return float(value)
-    elif name in _POSITIVE:
+    if name == "min_p":
+        if not _is_number(value) or not 0 <= value <= 1:
+            raise OptionError(f"min_p is a share, 0 (off) to 1; not {value!r}.")
+        return float(value)
+    if name in _POSITIVE:
         if not _is_number(value) or not 0 < value < float("inf"):
             raise OptionError(f"{name} is a number above 0; not {value!r}.")
         return float(value)
-    elif name in _FLAGS and not isinstance(value, bool):
+    if name in _FINITE:
+        if not _is_number(value) or not math.isfinite(value):
+            raise OptionError(f"{name} is a number; not {value!r}.")
+        return float(value)
+    if name in _TOKENS:
+        ids = value if isinstance(value, (list, tuple)) else [value]
+        if not ids or not all(_is_whole(each) and each >= 0 for each in ids):
+            raise OptionError(f"{name} is a token's number, or a list of them; not {value!r}.")
+        return int(value) if ids is not value else tuple(map(int, ids))
+    if name in _FLAGS and not isinstance(value, bool):
         raise OptionError(f"{name} is True or False; not {value!r}.")
-    return value
+    return freeze(value)
 
 
 def _check_stop(stop: Any) -> tuple[str, ...]:
@@ -234,7 +296,10 @@ class GenerationSpec:
         return cls().merge(**options)
 
     def merge(self, **options: Any) -> GenerationSpec:
-        """Return a copy in which ``options`` win over what was set; ``None`` unsets."""
+        """Return a copy in which ``options`` win over what was set; ``None`` unsets.
+
+        A temperature of 0 is greedy, whatever ``do_sample`` was or is.
+        """
         given = dict(options)
         if "stop_strings" in given:
             given.setdefault("stop", given.pop("stop_strings"))
@@ -259,6 +324,8 @@ class GenerationSpec:
             merged.pop("max_length", None)
         elif given.get("max_length") is not None:
             merged.pop("max_new_tokens", None)
+        if own.get("temperature") == 0.0 and given.get("temperature") is not None:
+            merged.pop("do_sample", None)
         kept = tuple(sorted((k, v) for k, v in merged.items() if v is not None))
         spec = dataclasses.replace(self, **own, options=kept)
         spec._check_together()
@@ -316,3 +383,19 @@ def split_options(
             shown = (*own, *GENERATION_OPTIONS, "stop", "seed")
             raise OptionError(f"Unknown option {name!r}.{closest(name, shown)}")
     return mine, rest
+
+
+def split_model_kwargs(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split what LangChain calls ``model_kwargs`` into options of loading and of generating.
+
+    Raises:
+        OptionError: A name is neither, with the closest one.
+    """
+    generating = {*GENERATION_OPTIONS, *INTERNAL_OPTIONS, *TEXT_OPTIONS, "stop", "seed"}
+    for name in options:
+        if name not in LOAD_OPTIONS and name not in generating:
+            raise OptionError(
+                f"Unknown option {name!r}.{closest(name, (*LOAD_OPTIONS, *generating))}"
+            )
+    load = {name: value for name, value in options.items() if name in LOAD_OPTIONS}
+    return load, {name: value for name, value in options.items() if name in generating}

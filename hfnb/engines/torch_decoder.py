@@ -22,18 +22,11 @@ from hfnb.engines.base import Completion, Delta, FinishReason, Request, Work
 from hfnb.engines.stopping import cut_at_stop, safe_length
 from hfnb.engines.torch_cache import RowCache
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_plan import LOOKAHEAD, Planner, auto_rows, new_token_limit
 from hfnb.engines.torch_sampling import RowRandom, TokenChooser
 from hfnb.engines.torch_text import GrowingText, new_text
-from hfnb.errors import EngineError, PromptTooLongError
-from hfnb.spec import DEFAULT_MAX_NEW_TOKENS, GenerationSpec
-
-LOOKAHEAD = 4096
-"""Requests that are tokenised and sorted at a time."""
-_PREFILL_TOKENS = {"cpu": 2048}
-_PREFILL_TOKENS_ELSEWHERE = 16384
-"""Prompt tokens computed in one forward pass, padding included, unless one row alone has more."""
-_KV_SHARE = 0.4
-"""The share of free memory that keys and values may take."""
+from hfnb.errors import EngineError
+from hfnb.spec import GenerationSpec
 
 
 @dataclasses.dataclass
@@ -92,8 +85,7 @@ class DecoderLoop:
         self._choose = TokenChooser(options, loaded.eos_ids, sampling=generation.sampling)
         self._most_rows = auto_rows(loaded) if batch_size == "auto" else batch_size
         self._limit = self._most_rows
-        self._kv_budget = int(hardware.memory_free() * _KV_SHARE)
-        self._kv_token_bytes = kv_bytes_per_token(loaded)
+        self._planner = Planner(loaded, hardware.memory_free())
         self._waiting: list[_Row] = []  # the next one is the last
         self._active: list[_Row] = []
         self._cache: RowCache | None = None
@@ -116,7 +108,7 @@ class DecoderLoop:
 
     def _advance(self) -> Iterator[Completion | Delta]:
         """Take in waiting rows if it is time, else decode one token of every row."""
-        group = self._next_group()
+        group = self._planner.take(self._waiting, self._active, self._limit)
         rows = group or self._active
         try:
             with self._lock, torch.inference_mode():
@@ -151,29 +143,6 @@ class DecoderLoop:
             self._waiting.append(_Row(request.row, ids, most_new, arrived, random, request.copy))
         # Popping from the end gives the longest first: later rows then always fit beside them.
         self._waiting.sort(key=lambda row: len(row.prompt_ids))
-
-    def _next_group(self) -> list[_Row]:
-        """Return the waiting rows to compute next; none while it is better to go on decoding."""
-        free = self._limit - len(self._active)
-        if not self._waiting or free <= 0:
-            return []
-        enough = max(1, self._limit // 4)
-        if self._active and free < enough and len(self._waiting) > free:
-            return []
-        most = _PREFILL_TOKENS.get(self._loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
-        longest = len(self._waiting[-1].prompt_ids)
-        held = sum(len(row.prompt_ids) + row.most_new for row in self._active)
-        group: list[_Row] = []
-        while (
-            self._waiting and len(group) < free and (len(group) + 1) * longest <= max(most, longest)
-        ):
-            row = self._waiting[-1]
-            held += len(row.prompt_ids) + row.most_new
-            fits = held * self._kv_token_bytes <= self._kv_budget
-            if not fits and (group or self._active):
-                break
-            group.append(self._waiting.pop())
-        return group
 
     def _prefill(self, group: list[_Row]) -> torch.Tensor:
         """Compute the prompts of a group and return each row's first token."""
@@ -339,51 +308,3 @@ class DecoderLoop:
 
 _NO_RANDOM = RowRandom(0, (), 0)
 """For greedy rows, which draw nothing."""
-
-
-def new_token_limit(
-    options: dict[str, Any], prompt_tokens: int, context: int | None
-) -> tuple[int, PromptTooLongError | None]:
-    """Return how many new tokens a row may have, or why it can't have any.
-
-    ``max_length`` counts the row's own prompt, never padding.
-    """
-    if context is not None and prompt_tokens >= context:
-        return 0, PromptTooLongError(
-            f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}, "
-            "answer included. Shorten the text, or use a model with a longer context."
-        )
-    if "max_new_tokens" in options:
-        most = int(options["max_new_tokens"])
-    elif "max_length" in options:
-        most = int(options["max_length"]) - prompt_tokens
-        if most < 1:
-            return 0, PromptTooLongError(
-                f"The prompt has {prompt_tokens:,} tokens and max_length={options['max_length']} "
-                "counts them too, so that no new token fits. Use max_new_tokens instead."
-            )
-    else:
-        most = DEFAULT_MAX_NEW_TOKENS
-    return (most if context is None else min(most, context - prompt_tokens)), None
-
-
-def kv_bytes_per_token(loaded: TorchModel) -> int:
-    """Return the bytes of keys and values of one token: 2 x layers x KV heads x head size."""
-    text = loaded.model.config.get_text_config()
-    heads = text.num_attention_heads
-    size = getattr(text, "head_dim", None) or text.hidden_size // heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or heads
-    return int(2 * text.num_hidden_layers * kv_heads * size * loaded.model.dtype.itemsize)
-
-
-def auto_rows(loaded: TorchModel) -> int:
-    """Return how many rows to decode together.
-
-    A step costs a fixed time (reading the weights, starting the operators) and a time for each
-    row. Rows are worth adding until the second outweighs the first: about 64 for a model of 100
-    million parameters on a CPU, more for a smaller one; an accelerator takes more.
-    """
-    if loaded.device.type != "cpu":
-        return 256
-    millions = loaded.parameters / 1e6
-    return 256 if millions < 20 else 64

@@ -17,8 +17,8 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from hfnb.engines.base import Completion, Delta, FinishReason, Request, Work
 from hfnb.engines.stopping import cut_at_stop
-from hfnb.engines.torch_decoder import LOOKAHEAD, new_token_limit
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_plan import LOOKAHEAD, new_token_limit
 from hfnb.engines.torch_sampling import RowRandom, draw, warpers
 from hfnb.engines.torch_text import GrowingText, new_text
 from hfnb.errors import EngineError, RowError

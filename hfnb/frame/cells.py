@@ -25,7 +25,7 @@ def text_of(value: Any) -> str:
         ('72', 'a, b', '2024-03-01')
     """
     if isinstance(value, str):
-        return value
+        return str.__str__(value)  # the text of an enumeration's member too, not its name
     if isinstance(value, (bool, np.bool_)):
         return "True" if value else "False"
     if isinstance(value, (float, np.floating)):
@@ -36,15 +36,23 @@ def text_of(value: Any) -> str:
         return bytes(value).decode("utf-8", errors="backslashreplace")
     if isinstance(value, np.datetime64):
         return _time_text(pd.Timestamp(value))
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return ", ".join("" if is_null(each) else text_of(each) for each in value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return _item(value[()])
+    # Not tolist: it makes float64 of float32, and integers of datetime64.
+    if isinstance(value, (list, tuple, np.ndarray, *_PANDAS)):
+        return ", ".join(map(_item, value))
     if isinstance(value, (set, frozenset)):
-        return ", ".join(sorted(text_of(each) for each in value))
+        return ", ".join(sorted(map(_item, value)))
     if isinstance(value, Mapping):
-        return ", ".join(f"{text_of(k)}: {text_of(v)}" for k, v in value.items())
+        return ", ".join(f"{_item(k)}: {_item(v)}" for k, v in value.items())
     return str(value)
+
+
+_PANDAS = (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
+
+
+def _item(value: Any) -> str:
+    return "" if is_null(value) else text_of(value)
 
 
 def _float_text(value: Any) -> str:
@@ -74,8 +82,13 @@ def is_null(value: Any) -> bool:
 
 def column_values(column: pd.Series) -> list[Any]:
     """Return a column's values as Python objects, ``None`` for every kind of null."""
-    if column.dtype in (np.dtype("float32"), np.dtype("float16")):
-        values: list[Any] = list(column.to_numpy())  # numpy's own floats know their precision
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        named = [*column_values(column.cat.categories.to_series()), None]
+        return [named[code] for code in column.cat.codes]  # -1, which is nothing, is the last
+    short = getattr(column.dtype, "numpy_dtype", column.dtype)
+    if short in (np.dtype("float32"), np.dtype("float16")):
+        # tolist makes float64 of them, and 0.10000000149011612 of 0.1.
+        values: list[Any] = list(column.to_numpy(dtype=short, na_value=np.nan))
     else:
         values = column.tolist()
     missing = column.isna().to_numpy()
@@ -103,3 +116,31 @@ class Cell(str):
     def __format__(self, spec: str) -> str:
         """Format the value where a specification is given, else give the text."""
         return format(self.value, spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        """Return the value's own, for ``{name!r}``."""
+        return repr_of(self.value)
+
+
+class Empty(str):
+    """What a null is rendered as: no text, under every format specification."""
+
+    def __format__(self, spec: str) -> str:
+        """Return no text."""
+        return ""
+
+    def __repr__(self) -> str:
+        """Return no text, for ``{name!r}``."""
+        return ""
+
+
+def repr_of(value: Any) -> str:
+    """Return ``repr`` of a cell's value, without the name of numpy's type around it."""
+    return str(value) if isinstance(value, np.generic) else repr(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a cell's value for code to work with: itself, but a whole float is an integer."""
+    if isinstance(value, (float, np.floating)) and value.is_integer() and abs(value) <= _WHOLE:
+        return int(value)
+    return value

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Message, Prompt
 from hfnb.errors import RowError, TemplateError
-from hfnb.frame.cells import Cell
+from hfnb.frame.cells import Cell, Empty, plain
 from hfnb.frame.template import Skipped, Template, slices
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ def take_apart(prompt: Any) -> Parts:
         return Parts(Template(prompt))
     if "langchain_core" in sys.modules:
         from langchain_core.prompts import BasePromptTemplate
-        from langchain_core.runnables import RunnableSequence
 
-        if isinstance(prompt, BasePromptTemplate):
-            return Parts(LangChainPrompt(prompt))
-        if isinstance(prompt, RunnableSequence):
-            return _take_chain_apart(prompt)
+        steps = _flat(prompt)
+        if len(steps) > 1:
+            return _take_chain_apart(steps)
+        if isinstance(steps[0].inner, BasePromptTemplate):
+            return Parts(LangChainPrompt(steps[0].inner))
     raise TemplateError(
         f"A prompt is text with columns in braces, a LangChain prompt, or a chain; not "
         f"{type(prompt).__name__}."
@@ -70,10 +71,19 @@ def take_apart(prompt: Any) -> Parts:
 
 
 class LangChainPrompt:
-    """A LangChain prompt template whose variables are columns."""
+    """A LangChain prompt template whose variables are columns, and what the chain does to it.
 
-    def __init__(self, template: Any) -> None:
+    Args:
+        template: The template.
+        then: The step between it and the model, if there is one.
+    """
+
+    def __init__(self, template: Any, then: Any = None) -> None:
         self._template = template
+        self._then = then
+        self._logic = _has_logic(template)
+        self._messages = frozenset(template.input_types)
+        """The variables that are lists of messages, not text."""
         self.columns: tuple[str, ...] = tuple(template.input_variables)
         if not self.columns:
             raise TemplateError(
@@ -83,23 +93,29 @@ class LangChainPrompt:
 
     def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[Rendered]:
         """Yield each row's prompt: text, or messages where the template makes messages."""
-        for values in slices(frame, self.columns):
-            for row in zip(*values.values(), strict=True):
-                yield self._render(dict(zip(self.columns, row, strict=True)), nulls)
+        return _rows(self, frame, nulls)
 
-    def _render(self, row: dict[str, Any], nulls: str) -> Rendered:
-        missing = [name for name, value in row.items() if value is None]
-        if missing and nulls == "skip":
-            return Skipped(f"column {missing[0]!r} is null")
-        cells = {name: "" if value is None else _cell(value) for name, value in row.items()}
-        try:
-            return prompt_of(self._template.format_prompt(**cells))
-        except Exception as error:  # the user's own template code runs here
-            return RowError(f"The prompt template failed: {type(error).__name__}: {error}")
+    def given(self, name: str, value: Any) -> Any:
+        """Return what the template gets for a cell."""
+        if name in self._messages:
+            return [] if value is None else value
+        if value is None:
+            return Empty()
+        if isinstance(value, str) or (self._logic and isinstance(value, _FOR_LOGIC)):
+            return plain(value)
+        return Cell(value)
+
+    def make(self, cells: dict[str, Any]) -> Prompt:
+        """Return the prompt for a row's cells."""
+        made = self._template.format_prompt(**cells)
+        return prompt_of(made if self._then is None else self._then.invoke(made))
 
 
 class ChainPrompt:
-    """What a chain does before its model. It is given each row as a dictionary of its columns."""
+    """What a chain that begins with no prompt does before its model.
+
+    Its first step is given each row as a dictionary of its columns, the values as they are.
+    """
 
     def __init__(self, before: Any) -> None:
         self._before = before
@@ -108,27 +124,52 @@ class ChainPrompt:
         if not self.columns or self.columns == ("root",):
             raise TemplateError(
                 "The chain's first step does not say which columns it reads. Begin it with a "
-                "prompt, such as PromptTemplate.from_template('Translate: {text}')."
+                "prompt, such as PromptTemplate.from_template('Translate: {text}'), or with a "
+                "dictionary of columns, such as {'text': itemgetter('text')} | ..."
             )
 
     def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[Rendered]:
         """Yield each row's prompt, as the steps before the model make it."""
-        for values in slices(frame, self.columns):
-            for row in zip(*values.values(), strict=True):
-                cells = dict(zip(self.columns, row, strict=True))
-                missing = [name for name, value in cells.items() if value is None]
-                if missing and nulls == "skip":
-                    yield Skipped(f"column {missing[0]!r} is null")
-                    continue
-                given = {k: "" if v is None else _cell(v) for k, v in cells.items()}
-                try:
-                    yield prompt_of(self._before.invoke(given))
-                except Exception as error:  # the user's own steps run here
-                    yield RowError(f"The chain failed: {type(error).__name__}: {error}")
+        return _rows(self, frame, nulls)
+
+    def given(self, name: str, value: Any) -> Any:
+        """Return what the first step gets for a cell."""
+        return Empty() if value is None else plain(value)
+
+    def make(self, cells: dict[str, Any]) -> Prompt:
+        """Return the prompt for a row's cells."""
+        return prompt_of(self._before.invoke(cells))
 
 
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, str) else Cell(value)
+_FOR_LOGIC = (bool, int, float, np.number, np.bool_, list, tuple, dict)
+"""What jinja2 and mustache compare and loop over; what else there is, they get as text."""
+
+
+def _has_logic(template: Any) -> bool:
+    """Whether a template, or one inside it, is written in jinja2 or mustache."""
+    if getattr(template, "template_format", "f-string") != "f-string":
+        return True
+    inner = getattr(template, "prompt", None)
+    parts = [*getattr(template, "messages", ()), *(inner if isinstance(inner, list) else [inner])]
+    return any(_has_logic(part) for part in parts if part is not None)
+
+
+def _rows(
+    source: LangChainPrompt | ChainPrompt, frame: pd.DataFrame, nulls: str
+) -> Iterator[Rendered]:
+    for values in slices(frame, source.columns):
+        for row in zip(*values.values(), strict=True):
+            cells = dict(zip(source.columns, row, strict=True))
+            missing = next((name for name, value in cells.items() if value is None), None)
+            if missing is not None and nulls == "skip":
+                yield Skipped(f"column {missing!r} is null")
+                continue
+            try:
+                made: Rendered = source.make({k: source.given(k, v) for k, v in cells.items()})
+            except Exception as error:  # the user's own code runs here
+                made = RowError(f"The prompt failed: {type(error).__name__}: {error}")
+                made.__cause__ = error
+            yield made
 
 
 def prompt_of(value: Any) -> Prompt:
@@ -151,44 +192,80 @@ def messages_of(messages: list[Any]) -> tuple[Message, ...]:
     """Turn LangChain messages into an engine's messages."""
     roles = {"human": "user", "ai": "assistant"}
     return tuple(
-        Message(getattr(each, "role", None) or roles.get(each.type, each.type), each.text)
+        Message(getattr(each, "role", None) or roles.get(each.type, each.type), str(each.text))
         for each in messages
     )
 
 
-def _take_chain_apart(chain: Any) -> Parts:
+class _Step(NamedTuple):
+    whole: Any
+    inner: Any
+    """The step without what was bound to it."""
+    bound: dict[str, Any]
+
+
+def _flat(step: Any) -> list[_Step]:
+    """Return the steps of a chain, those of the chains inside it among them."""
+    from langchain_core.runnables import RunnableBinding, RunnableSequence
+
+    bound: dict[str, Any] = {}
+    inner = step
+    while isinstance(inner, RunnableBinding):
+        bound = {**inner.kwargs, **bound}
+        inner = inner.bound
+    if not isinstance(inner, RunnableSequence):
+        return [_Step(step, inner, bound)]
+    if bound:
+        names = ", ".join(bound)
+        raise TemplateError(
+            f"{names} is bound to a whole chain, where LangChain gives it to the first step. Bind "
+            f"it to the model: prompt | llm.bind({names}=...)."
+        )
+    return [each for part in inner.steps for each in _flat(part)]
+
+
+def _take_chain_apart(steps: list[_Step]) -> Parts:
     from langchain_core.prompts import BasePromptTemplate
-    from langchain_core.runnables import RunnableBinding
 
     from hfnb.llm import HuggingFacePipeline
 
-    found: list[tuple[int, Any, dict[str, Any]]] = []
-    for at, step in enumerate(chain.steps):
-        options: dict[str, Any] = {}
-        inner = step
-        while isinstance(inner, RunnableBinding):
-            options = {**inner.kwargs, **options}
-            inner = inner.bound
-        if isinstance(inner, HuggingFacePipeline):
-            found.append((at, inner, options))
+    found = [at for at, step in enumerate(steps) if isinstance(step.inner, HuggingFacePipeline)]
     if len(found) != 1:
+        wrapped = "" if found else " One inside with_retry or with_fallbacks is not seen."
         raise TemplateError(
-            f"A chain for hfnb.run holds exactly one hfnb model; this one holds {len(found)}. "
-            "Write prompt | llm, or prompt | llm | parser, with llm = hfnb.load(...)."
+            f"A chain for hfnb.run holds exactly one hfnb model; this one holds {len(found)}."
+            f"{wrapped} Write prompt | llm, or prompt | llm | parser, with llm = hfnb.load(...)."
         )
-    at, llm, options = found[0]
-    before, after = chain.steps[:at], chain.steps[at + 1 :]
+    at = found[0]
+    first, before, after = steps[0], steps[:at], steps[at + 1 :]
     if not before:
         raise TemplateError("The chain has no prompt before its model. Write prompt | llm.")
-    if len(before) == 1 and isinstance(before[0], BasePromptTemplate):
-        source: PromptSource = LangChainPrompt(before[0])
+    source: PromptSource
+    if isinstance(first.inner, BasePromptTemplate):
+        source = LangChainPrompt(first.inner, _joined(before[1:]) if before[1:] else None)
     else:
         source = ChainPrompt(_joined(before))
-    return Parts(source, llm, options, _joined(after).invoke if after else None)
+    return Parts(
+        source,
+        steps[at].inner,
+        _bound_options(steps[at].bound),
+        _joined(after).invoke if after else None,
+    )
 
 
-def _joined(steps: list[Any]) -> Any:
-    joined = steps[0]
+def _bound_options(bound: dict[str, Any]) -> dict[str, Any]:
+    """Return the generation options among what was bound to a chain's model."""
+    options = {**bound.get("pipeline_kwargs", {}), **bound}
+    options.pop("pipeline_kwargs", None)
+    # Both ask for the new text alone, which is what hfnb.run gives.
+    for name, new_text_alone in (("skip_prompt", True), ("return_full_text", False)):
+        if options.get(name) is new_text_alone:
+            del options[name]
+    return options
+
+
+def _joined(steps: list[_Step]) -> Any:
+    joined = steps[0].whole
     for step in steps[1:]:
-        joined = joined | step
+        joined = joined | step.whole
     return joined

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hfnb.errors import RowError, TemplateError, closest, listing
-from hfnb.frame.cells import column_values, text_of
+from hfnb.frame.cells import column_values, repr_of, text_of
 
 SLICE = 4096
 """Rows that are rendered at a time, so that memory does not grow with the frame."""
+_SHOWN = 200
+"""Characters of a value that an error message shows."""
 
 
 class Skipped(NamedTuple):
@@ -76,13 +78,13 @@ class Template:
                 if nulls == "skip":
                     return Skipped(f"column {column!r} is null")
                 continue
-            if not spec and conversion is None:
-                parts.append(value if type(value) is str else text_of(value))
+            if type(value) is str and not spec and conversion is None:
+                parts.append(value)
                 continue
             try:
                 parts.append(_format(value, spec, conversion))
-            except (ValueError, TypeError) as error:
-                return RowError(f"{{{column}:{spec}}} can't format {value!r}: {error}")
+            except Exception as error:  # the value's own code runs here
+                return _unformatted(column, spec, conversion, value, error)
         return "".join(parts)
 
 
@@ -110,9 +112,25 @@ def _parse(text: str) -> Iterator[_Piece]:
 
 
 def _format(value: Any, spec: str, conversion: str | None) -> str:
-    if conversion is not None:
-        value = {"r": repr, "s": text_of, "a": ascii}[conversion](value)
-    return format(value, spec)
+    if conversion == "r":
+        return format(repr_of(value), spec)
+    if conversion == "a":
+        return format(repr_of(value).encode("ascii", "backslashreplace").decode(), spec)
+    return format(value, spec) if spec and conversion is None else format(text_of(value), spec)
+
+
+def _unformatted(
+    column: str, spec: str, conversion: str | None, value: Any, error: Exception
+) -> RowError:
+    try:
+        shown = repr(value)
+    except Exception:
+        shown = f"a {type(value).__name__}"
+    shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
+    field = column + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+    problem = RowError(f"{{{field}}} can't format {shown}: {type(error).__name__}: {error}")
+    problem.__cause__ = error
+    return problem
 
 
 def check_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
@@ -134,7 +152,7 @@ def check_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
 
 
 def _unknown_column(name: str, there: Sequence[Any]) -> str:
-    if name.isdigit() and int(name) in there:
+    if name.isdecimal() and len(name) < 9 and int(name) in there:
         return (
             f"The frame's column {name} has a number as its name, and {{{name}}} is a position. "
             f"Rename it: df.rename(columns={{{name}: 'c{name}'}})."

@@ -1,0 +1,79 @@
+"""How the benchmarks measure: alternating repeats, medians with their spread, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+_PACKAGES = (
+    "hfnb", "torch", "transformers", "tokenizers", "langchain-core", "langchain-huggingface",
+    "pandas", "pyarrow", "numpy",
+)  # fmt: skip
+
+
+class Timing(NamedTuple):
+    """The times of one candidate, in seconds."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> str:
+        return f"{min(self.seconds):.3g}-{max(self.seconds):.3g}"
+
+
+def alternate(candidates: Sequence[tuple[str, Callable[[], object]]], repeats: int) -> list[Timing]:
+    """Time candidates in turn, in changing order, so that a slow moment hits none of them alone."""
+    taken: dict[str, list[float]] = {name: [] for name, _ in candidates}
+    for repeat in range(repeats):
+        order = candidates if repeat % 2 == 0 else candidates[::-1]
+        for name, call in order:
+            began = time.perf_counter()
+            call()
+            taken[name].append(time.perf_counter() - began)
+            print(f"  {name}: {taken[name][-1]:.3f} s", flush=True)
+    return [Timing(name, tuple(seconds)) for name, seconds in taken.items()]
+
+
+def machine() -> str:
+    """Return one line about the machine: processor, cores, memory, system."""
+    import psutil
+
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    flags = ""
+    if info.is_file():
+        lines = info.read_text().splitlines()
+        named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        name = next(named, name)
+        has = next((line.split(":", 1)[1].split() for line in lines if line[:5] == "flags"), [])
+        wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+        flags = " " + " ".join(flag for flag in wanted if flag in has)
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{name}{flags}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}"
+
+
+def versions() -> str:
+    """Return the versions of Python and of the packages that matter."""
+    found = [f"Python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def load_average() -> str:
+    """Return the machine's load just now: a benchmark beside other work says so."""
+    return ", ".join(f"{each:.2f}" for each in os.getloadavg())

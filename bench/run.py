@@ -1,0 +1,66 @@
+"""Run the benchmarks and write bench/RESULTS.md: ``python bench/run.py [import|overhead ...]``.
+
+Run it on a quiet machine. Only the sections that ran are replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+BENCHES = {"import": "import_time", "overhead": "overhead", "mixed": "mixed"}
+RESULTS = Path(__file__).parent / "RESULTS.md"
+_HEAD = """# Results
+
+Each section says when it ran, on what, with which versions, and the command. `make bench` runs all.
+Figures that disappoint stand here too.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}")
+    names = parser.parse_args().names or list(BENCHES)
+    for name in names:
+        if name not in BENCHES:
+            parser.error(f"unknown benchmark {name!r}: choose from {', '.join(BENCHES)}")
+    from measure import load_average, machine, versions
+
+    sections = _read()
+    for name in names:
+        bench = importlib.import_module(BENCHES[name])
+        print(f"{bench.TITLE} ...", flush=True)
+        load = load_average()
+        body = bench.run()
+        sections[name] = (
+            f"## {bench.TITLE}\n\n{body.strip()}\n\n"
+            f"<sub>{datetime.date.today()}, `python bench/run.py {name}`, {machine()}, load before "
+            f"{load}. {versions()}.</sub>\n"
+        )
+        _write(sections)
+        print(body)
+
+
+def _read() -> dict[str, str]:
+    if not RESULTS.is_file():
+        return {}
+    parts = re.split(r"<!-- (\w+) -->\n", RESULTS.read_text(encoding="utf-8"))
+    return dict(zip(parts[1::2], (part.strip() + "\n" for part in parts[2::2]), strict=True))
+
+
+def _write(sections: dict[str, str]) -> None:
+    ordered = [name for name in BENCHES if name in sections]
+    body = "\n".join(f"<!-- {name} -->\n{sections[name]}" for name in ordered)
+    RESULTS.write_text(f"{_HEAD}\n{body}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""How much to compute at a time: rows a batch, prompts a forward pass, new tokens a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from hfnb.engines.torch_model import TorchModel
+from hfnb.errors import PromptTooLongError
+from hfnb.spec import DEFAULT_MAX_NEW_TOKENS
+
+LOOKAHEAD = 4096
+"""Requests that are tokenised and sorted at a time."""
+_PREFILL_TOKENS = {"cpu": 2048}
+_PREFILL_TOKENS_ELSEWHERE = 16384
+"""Prompt tokens computed in one forward pass, padding included, unless one row alone has more."""
+_EVEN = 0.85
+"""A group that is large enough ends before a prompt shorter than this share of its longest."""
+_KV_SHARE = 0.4
+"""The share of free memory that keys and values may take."""
+
+
+class PlannedRow(Protocol):
+    """What planning needs to know of a row."""
+
+    @property
+    def prompt_ids(self) -> Sequence[int]:
+        """The prompt's tokens."""
+
+    @property
+    def most_new(self) -> int:
+        """The most new tokens it may get."""
+
+
+Row = TypeVar("Row", bound=PlannedRow)
+
+
+class Planner:
+    """Chooses which waiting rows to compute next.
+
+    Args:
+        loaded: The model.
+        free_bytes: Memory that is free before the first row.
+    """
+
+    def __init__(self, loaded: TorchModel, free_bytes: int) -> None:
+        self._most = _PREFILL_TOKENS.get(loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
+        self._tokens_that_fit = int(free_bytes * _KV_SHARE) // max(1, kv_bytes_per_token(loaded))
+
+    def take(self, waiting: list[Row], active: Sequence[Row], limit: int) -> list[Row]:
+        """Take the rows to compute next off the end of ``waiting``, longest first.
+
+        Args:
+            waiting: Sorted by length, the longest last.
+            active: The rows that are being decoded.
+            limit: The most rows to decode together.
+
+        Returns:
+            The rows; none while it is better to go on decoding.
+        """
+        free = limit - len(active)
+        # A forward pass for a few rows costs nearly as much as for many: wait for room.
+        if not waiting or free <= 0 or (active and free < max(1, min(limit // 4, len(waiting)))):
+            return []
+        longest = len(waiting[-1].prompt_ids)
+        held = sum(len(row.prompt_ids) + row.most_new for row in active)
+        group: list[Row] = []
+        while waiting and len(group) < free:
+            row = waiting[-1]
+            computed = len(group) * longest
+            held += len(row.prompt_ids) + row.most_new
+            full = computed + longest > self._most
+            uneven = computed >= self._most // 4 and len(row.prompt_ids) < _EVEN * longest
+            if group and (full or uneven):
+                break
+            if held > self._tokens_that_fit and (group or active):
+                break
+            group.append(waiting.pop())
+        return group
+
+
+def new_token_limit(
+    options: dict[str, Any], prompt_tokens: int, context: int | None
+) -> tuple[int, PromptTooLongError | None]:
+    """Return how many new tokens a row may have, or why it can't have any.
+
+    ``max_length`` counts the row's own prompt, never padding.
+    """
+    if context is not None and prompt_tokens >= context:
+        return 0, PromptTooLongError(
+            f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}, "
+            "answer included. Shorten the text, or use a model with a longer context."
+        )
+    if "max_new_tokens" in options:
+        most = int(options["max_new_tokens"])
+    elif "max_length" in options:
+        most = int(options["max_length"]) - prompt_tokens
+        if most < 1:
+            return 0, PromptTooLongError(
+                f"The prompt has {prompt_tokens:,} tokens and max_length={options['max_length']} "
+                "counts them too, so that no new token fits. Use max_new_tokens instead."
+            )
+    else:
+        most = DEFAULT_MAX_NEW_TOKENS
+    return (most if context is None else min(most, context - prompt_tokens)), None
+
+
+def kv_bytes_per_token(loaded: TorchModel) -> int:
+    """Return the bytes of keys and values of one token: 2 x layers x KV heads x head size."""
+    text = loaded.model.config.get_text_config()
+    heads = text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    return int(2 * text.num_hidden_layers * kv_heads * size * loaded.model.dtype.itemsize)
+
+
+def auto_rows(loaded: TorchModel) -> int:
+    """Return how many rows to decode together.
+
+    A step costs a fixed time (reading the weights, starting the operators) and a time for each
+    row. Rows are worth adding until the second outweighs the first: about 64 for a model of 100
+    million parameters on a CPU, more for a smaller one; an accelerator takes more.
+    """
+    if loaded.device.type != "cpu":
+        return 256
+    return 256 if loaded.parameters < 20_000_000 else 64
