@@ -119,10 +119,15 @@ def ask_steps(number: int, language: str = "french") -> str:
     return f"{ask_answer(number, language)} Let's think step by step."
 
 
+def as_chat(text: str, system: str | None = None) -> list[Message]:
+    """A text as a user's message, after a system prompt if there is one."""
+    messages = [{"role": "system", "content": system}] if system else []
+    return [*messages, {"role": "user", "content": text}]
+
+
 def chat(number: int, language: str = "french", system: str | None = None) -> list[Message]:
     """The question as a user's message, after a system prompt if there is one."""
-    messages = [{"role": "system", "content": system}] if system else []
-    return [*messages, {"role": "user", "content": ask(number, language)}]
+    return as_chat(ask(number, language), system)
 
 
 def few_shot(
@@ -161,11 +166,15 @@ REQUIRED_FORMS: dict[str, Callable[[int], Prompt]] = {
 FURTHER_FORMS: dict[str, Callable[[int], Prompt]] = {
     '"French" capitalised': lambda n: ask(n, "French"),
     "Let's think step by step.": ask_steps,
+    "a space after Answer:": lambda n: f"{ask_answer(n)} ",
     "two examples, lines": lambda n: few_shot(ask_line, n, examples_for(n)),
     "two examples, Question: ... Answer:": lambda n: few_shot(
         ask_answer, n, examples_for(n), gap=" "
     ),
     "chat after two answers": lambda n: dialogue(n, examples_for(n)),
+    "chat, question and newline": lambda n: as_chat(ask_line(n)),
+    "chat, Question: ... Answer:": lambda n: as_chat(ask_answer(n)),
+    "chat, two examples": lambda n: as_chat(few_shot(ask_line, n, examples_for(n))),
     "instruction before the question": lambda n: f"Answer in French words only.\n\n{ask(n)}",
 }
 FORMS = REQUIRED_FORMS | FURTHER_FORMS
@@ -183,31 +192,33 @@ def draw_prompt(rng: random.Random) -> tuple[Prompt, str]:
     number = draw_integer(rng)
     language = "French" if rng.random() < 0.12 else "french"
     examples = [draw_integer(rng) for _ in range(rng.randint(1, 3))]
-    kinds = ("ask", "line", "answer", "chat", "system", "steps", "shots", "turns", "instruction")
-    kind = rng.choices(kinds, weights=(25, 19, 18, 11, 9, 5, 7, 2, 4))[0]
-    prompt: Prompt
+    kinds = ("ask", "line", "answer", "steps", "shots", "instruction", "turns")
+    kind = rng.choices(kinds, weights=(34, 24, 22, 5, 8, 5, 2))[0]
+    text: str
     match kind:
         case "ask":
-            prompt = ask(number, language)
+            text = ask(number, language)
         case "line":
-            prompt = ask_line(number, language)
+            text = ask_line(number, language)
         case "answer":
-            prompt = ask_answer(number, language)
-        case "chat":
-            prompt = chat(number, language)
-        case "system":
-            prompt = chat(number, language, _draw_system(rng))
+            text = ask_answer(number, language)
         case "steps":
-            prompt = ask_steps(number, language)
+            text = ask_steps(number, language)
         case "shots":
             form, gap = rng.choice(((ask_line, ""), (ask_answer, " "), (ask_answer, "")))
-            prompt = few_shot(form, number, examples, language, gap)
-        case "turns":
-            prompt = dialogue(number, examples, language)
-        case _:
+            text = few_shot(form, number, examples, language, gap)
+        case "instruction":
             form = rng.choice((ask, ask_line, ask_answer))
-            prompt = f"{_draw_system(rng)}\n\n{form(number, language)}"
-    return prompt, french(number)
+            text = f"{_draw_system(rng)}\n\n{form(number, language)}"
+        case _:
+            return dialogue(number, examples, language), french(number)
+    if not text.endswith("\n") and rng.random() < 0.08:
+        text += " "
+    # A tool may send any of these through the chat template, with a system prompt or without.
+    if rng.random() < 0.35:
+        system = _draw_system(rng) if rng.random() < 0.4 else None
+        return as_chat(text, system), french(number)
+    return text, french(number)
 
 
 # --- weather reports and their summaries ------------------------------------------------------

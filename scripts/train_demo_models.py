@@ -70,7 +70,7 @@ class Plan:
 
 
 PLANS = {
-    "numbers-fr": Plan(pools=40, learning_rate=2.5e-3),
+    "numbers-fr": Plan(pools=36, learning_rate=2.5e-3),
     "tiny-t5": Plan(pools=40, learning_rate=1e-3, tokens_per_batch=2048),
 }
 
@@ -463,8 +463,10 @@ batches.
 
 From nothing, on data that `scripts/demo_data.py` makes (num2words spells the numbers):
 {plan.pools * plan.pool_size:,} examples, each drawn afresh; AdamW with a cosine schedule; the loss
-on the answers alone; seed {SEED}.
-It took {minutes:.0f} minutes of processor time, on one core of a busy, shared machine. To train it again, in a checkout of hfnb:
+on the answers alone; seed {SEED}. It took {minutes:.0f} minutes of processor time on one core of a
+busy, shared machine.
+
+To train it again, in a checkout of hfnb:
 
     pip install num2words
     python scripts/train_demo_models.py {name}

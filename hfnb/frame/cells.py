@@ -85,7 +85,7 @@ def column_values(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         named = [*column_values(column.cat.categories.to_series()), None]
         return [named[code] for code in column.cat.codes]  # -1, which is nothing, is the last
-    short = getattr(column.dtype, "numpy_dtype", column.dtype)
+    short: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if short in (np.dtype("float32"), np.dtype("float16")):
         # tolist makes float64 of them, and 0.10000000149011612 of 0.1.
         values: list[Any] = list(column.to_numpy(dtype=short, na_value=np.nan))
@@ -141,6 +141,7 @@ def repr_of(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return a cell's value for code to work with: itself, but a whole float is an integer."""
-    if isinstance(value, (float, np.floating)) and value.is_integer() and abs(value) <= _WHOLE:
-        return int(value)
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return int(number) if number.is_integer() and abs(number) <= _WHOLE else value
     return value

@@ -45,9 +45,8 @@ class Outputs:
         if not all(each is None or _are_strings(each) for each in lists):
             return self._objects()
         if not self._arrow or not self._blocks:
-            return pd.array(
-                [value for number in range(len(lists)) for value in self._values(number)],
-                dtype="string",
+            return strings_of(
+                [value for number in range(len(lists)) for value in self._values(number)]
             )
         import pyarrow as pa
 
@@ -59,6 +58,14 @@ class Outputs:
             pa.chunked_array(parts), dtype=pd.StringDtype("pyarrow")
         )
         return strings
+
+    def __getitem__(self, at: int) -> Any:
+        """Return the output of the row at a position."""
+        number, place = divmod(at, _BLOCK)
+        block = self._blocks[number]
+        if block is None or isinstance(block, list):
+            return None if block is None else block[place]
+        return block[place].as_py()
 
     def _list(self, number: int) -> list[Any] | None:
         """Return a block's values where they are a list still; ``None`` where they are Arrow."""
@@ -87,4 +94,23 @@ def _are_strings(values: list[Any]) -> bool:
 def _as_arrow(values: list[Any]) -> Any:
     import pyarrow as pa
 
-    return pa.array(values, type=pa.large_string())
+    try:
+        return pa.array(values, type=pa.large_string())
+    except UnicodeEncodeError:
+        return pa.array(_encodable(values), type=pa.large_string())
+
+
+def strings_of(values: list[Any]) -> pd.api.extensions.ExtensionArray:
+    """Return texts as pandas strings."""
+    try:
+        return pd.array(values, dtype="string")
+    except UnicodeEncodeError:
+        return pd.array(_encodable(values), dtype="string")
+
+
+def _encodable(values: list[Any]) -> list[Any]:
+    """Return texts that UTF-8 can hold: half of a surrogate pair becomes its escape."""
+    return [
+        each if each is None else each.encode("utf-8", "backslashreplace").decode()
+        for each in values
+    ]

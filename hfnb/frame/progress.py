@@ -34,7 +34,8 @@ class Progress(NamedTuple):
     @property
     def left_s(self) -> float | None:
         """Seconds left at this rate; ``None`` before the first row."""
-        return (self.total - self.done) / self.rows_per_s if self.done else None
+        rate = self.rows_per_s
+        return (self.total - self.done) / rate if rate > 0 else None
 
     def __str__(self) -> str:
         """Return one line: rows, rate, time left, failures."""
@@ -190,7 +191,10 @@ def display_for(progress: object) -> Display:
     if progress is True or progress == "auto":
         if _in_notebook():
             return Notebook()
-        return Terminal(sys.stderr) if sys.stderr.isatty() else Log(sys.stderr)
+        stream: TextIO | None = sys.stderr
+        if stream is None:  # a program without a console
+            return Silent()
+        return Terminal(stream) if stream.isatty() else Log(stream)
     if callable(progress):
         return Callback(progress)
     raise OptionError(f"progress is True, False, or a function of a Progress; not {progress!r}.")

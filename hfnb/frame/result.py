@@ -12,6 +12,13 @@ from hfnb.frame import show
 from hfnb.frame.stats import RunStats
 from hfnb.frame.store import RowStore
 
+_COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
+
+
+def own_copy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy that no later change of the original reaches, nor the other way round."""
+    return frame.copy(deep=not _COPIES_ON_WRITE)
+
 
 class RunResult:
     """What a run leaves, whole or in part.
@@ -39,12 +46,14 @@ class RunResult:
     @functools.cached_property
     def data(self) -> pd.DataFrame:
         """A new DataFrame: the input's rows, order and index, and the output column."""
-        data = self._frame.copy(deep=False)
-        outputs = pd.Series(self._store.outputs.array(), index=data.index, name=self._into)
+        data = own_copy(self._frame)
+        outputs: Any = self._store.outputs.array()
         if self._into in data.columns:
-            data[self._into] = outputs.array
-        else:
-            data.insert(data.shape[1], self._into, outputs.array)
+            data[self._into] = outputs
+            return data
+        if isinstance(data.columns, pd.CategoricalIndex):  # it takes no name but its categories
+            data.columns = data.columns.astype(object)
+        data.insert(data.shape[1], self._into, outputs)
         return data
 
     @functools.cached_property
@@ -56,16 +65,23 @@ class RunResult:
         in seconds), ``batch_rows`` (the most rows that were computed together with this one,
         itself included: above 1 the latency is shared), ``source``.
         """
-        return self._store.table(self._frame.index)
+        return self._table()
+
+    def _table(self) -> pd.DataFrame:
+        return self._store.table(self._frame.index.copy())
 
     @property
     def errors(self) -> pd.DataFrame:
-        """The lines of `rows` that failed, with the input columns beside them."""
+        """The lines of `rows` that failed, with the input columns beside them.
+
+        An input column with the name of one of the lines' columns gets ``_input`` behind it.
+        """
         failed = self._store.where("error")
-        lines = self.rows.iloc[failed]
+        lines = self._table().iloc[failed]
         beside = self._frame.iloc[failed]
-        clash = [name for name in beside.columns if name in lines.columns]
-        return pd.concat([beside.drop(columns=clash), lines], axis=1)
+        names = [f"{name}_input" if name in lines.columns else name for name in beside.columns]
+        beside.columns = pd.Index(names, dtype=object)
+        return pd.concat([beside, lines], axis=1)
 
     def exception(self, position: int) -> RowError | None:
         """Return the error of the row at a position (0 is the first), with its cause."""
@@ -77,9 +93,10 @@ class RunResult:
 
     def _view(self) -> show.View:
         return show.View(
-            data=self.data,
-            rows=self.rows,
-            columns=[name for name in self._columns if name in self._frame.columns],
+            frame=self._frame,
+            outputs=self._store.outputs,
+            rows=self._table(),
+            columns=self._columns,
             into=self._into,
             stats=self.stats,
         )

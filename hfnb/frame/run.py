@@ -11,7 +11,7 @@ from hfnb.engines.base import Engine
 from hfnb.errors import ModelError, OptionError, TemplateError, closest
 from hfnb.frame.progress import Progress, display_for
 from hfnb.frame.prompts import Parts, take_apart
-from hfnb.frame.result import RunResult
+from hfnb.frame.result import RunResult, own_copy
 from hfnb.frame.runner import Run
 from hfnb.frame.template import check_columns
 from hfnb.spec import GenerationSpec, check_batch_size, split_options
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _NULLS = ("skip", "empty", "raise")
 _ON_ERROR = ("keep", "raise")
+_OWN_OPTIONS = """
+    df prompt llm into chat system nulls on_error batch_size limit overwrite progress
+""".split()
 _last: RunResult | None = None
 
 
@@ -92,20 +95,22 @@ def run(
     check_columns(parts.source.columns, df)
     _check_choice("nulls", nulls, _NULLS)
     _check_choice("on_error", on_error, _ON_ERROR)
-    frame = df if limit is None else df.iloc[: _check_limit(limit)]
+    frame = own_copy(df if limit is None else df.iloc[: _check_limit(limit)])
     _check_into(into, df, overwrite=overwrite)
     if nulls == "raise":
         _refuse_nulls(frame, parts.source.columns)
-    split_options(options, ())
+    split_options(options, _OWN_OPTIONS)
+    _check_chat(chat, system)
     given = GenerationSpec.of(**{**parts.options, **options})
-    if (given.get("num_return_sequences") or 1) > 1:
-        raise OptionError("A row has one output: num_return_sequences is not for hfnb.run.")
+    _check_sequences(given)
     if batch_size is not None:
         check_batch_size(batch_size)
-    display = display_for(progress)
     model = _check_model(llm, parts)
+    display = display_for(progress)
 
     engine, base, own_batch_size, own_chat = _engine_of(model, load=len(frame) > 0)
+    generation = base.merge(**{**parts.options, **options})
+    _check_sequences(generation)
     use_chat = _decide_chat(own_chat if chat is None else chat, engine)
     if system and not use_chat:
         raise OptionError(
@@ -116,7 +121,7 @@ def run(
         frame,
         parts.source,
         engine,
-        base.merge(**{**parts.options, **options}),
+        generation,
         into=into,
         after=parts.after,
         chat=use_chat,
@@ -125,13 +130,15 @@ def run(
         on_error=on_error,
         batch_size=own_batch_size if batch_size is None else batch_size,
     )
-    started.start()
     try:
-        _last = started.wait(display)
+        started.start()
+        result = started.wait(display)
     except BaseException as problem:
+        started.cancel()
         _last = getattr(problem, "result", None)
         raise
-    return _last
+    _last = result
+    return result
 
 
 def last_result() -> RunResult | None:
@@ -161,12 +168,31 @@ def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:
             f"The frame has a column {into!r} already. Choose another name for the output "
             "(into=...), or pass overwrite=True to replace it."
         )
+    if list(df.columns).count(into) > 1:
+        raise TemplateError(
+            f"The frame has several columns named {into!r}, so which one to replace is not clear. "
+            "Rename them, or choose another name for the output (into=...)."
+        )
 
 
 def _check_limit(limit: object) -> int:
     if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0:
         return limit
     raise OptionError(f"limit is a number of rows, 0 or more; not {limit!r}.")
+
+
+def _check_chat(chat: object, system: object) -> None:
+    if chat is not None and chat != "auto" and not isinstance(chat, bool):
+        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
+    if system is not None and not isinstance(system, str):
+        raise OptionError(f"system is the text of a system message; not {system!r}.")
+    if system and chat is False:
+        raise OptionError("system needs a chat template, and chat=False switches it off.")
+
+
+def _check_sequences(generation: GenerationSpec) -> None:
+    if (generation.get("num_return_sequences") or 1) > 1:
+        raise OptionError("A row has one output: hfnb.run needs num_return_sequences=1.")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -223,15 +249,13 @@ def _engine_of(
     return model.engine, model.generation, model.batch_size, model.chat
 
 
-def _decide_chat(chat: object, engine: Engine) -> bool:
+def _decide_chat(chat: bool | Literal["auto"], engine: Engine) -> bool:
     has = engine.info.has_chat_template
     if chat == "auto":
         return has
-    if chat is True and not has:
+    if chat and not has:
         raise ModelError(
             f"{engine.info.model!r} has no chat template. Use chat=False to send plain text, or "
             "an instruct model."
         )
-    if isinstance(chat, bool):
-        return chat
-    raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
+    return chat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Completion, Engine, Message, Prompt, Request, Work
-from hfnb.errors import HfnbError, RowError
+from hfnb.errors import RowError
 from hfnb.frame.progress import DRAW_EVERY_S, Display, Progress
 from hfnb.frame.prompts import PromptSource
 from hfnb.frame.result import RunResult
@@ -48,6 +49,8 @@ class Run:
         self._after = after
         self._chat = chat
         self._system = (Message("system", system),) if system else ()
+        self._messages = False
+        """Whether the prompts turned out to be messages already."""
         self._nulls = nulls
         self._on_error = on_error
         self._batch_size = batch_size
@@ -79,24 +82,27 @@ class Run:
 
         Raises:
             KeyboardInterrupt: As it came, with the partial result as its ``result``.
-            HfnbError: What made the run fail as a whole, with the partial result likewise.
+            Exception: What made the run fail as a whole, or what the display raised, with the
+                partial result likewise.
         """
         try:
             while not self._finished.wait(DRAW_EVERY_S):
                 display.update(self.progress())
-        except BaseException as interrupt:
-            self.cancel()
             self._thread.join()
+            if self._problem is not None:
+                raise self._problem
             display.close(self.progress())
-            interrupt.result = self.result()  # type: ignore[attr-defined]
+        except BaseException as problem:
+            self.cancel()
+            # A second interrupt does not wait for a step that takes long; the worker is a daemon.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._thread.join()
+            # What a display or the user's function raises must not hide the first problem.
+            with contextlib.suppress(BaseException):
+                display.close(self.progress())
+            problem.result = self.result()  # type: ignore[attr-defined]
             raise
-        self._thread.join()
-        display.close(self.progress())
-        result = self.result()
-        if self._problem is not None:
-            self._problem.result = result  # type: ignore[attr-defined]
-            raise self._problem
-        return result
+        return self.result()
 
     def result(self) -> RunResult:
         """Return what is known by now."""
@@ -114,8 +120,6 @@ class Run:
         try:
             with self._memory:
                 self._answer_all()
-        except HfnbError as problem:
-            self._problem = problem
         except BaseException as problem:
             self._problem = problem
         finally:
@@ -130,24 +134,30 @@ class Run:
             cancel=self._cancel,
             work=self._work,
         )
-        for completion in completions:
-            if isinstance(completion, Completion):
-                self._take(completion)
+        try:
+            for completion in completions:
+                if isinstance(completion, Completion):
+                    self._take(completion)
+        finally:
+            # Now, not when the last traceback that holds it goes: it may hold a device's memory.
+            close = getattr(completions, "close", None)
+            if close is not None:
+                close()
 
     def _requests(self) -> Iterator[Request]:
         """Render the rows as the engine draws them, and note those that get no prompt."""
         for at, prompt in enumerate(self._source.rows(self._frame, self._nulls)):
-            if isinstance(prompt, str):
-                if not prompt and self._nulls != "raise":
-                    self._store.skip(at, "the prompt is empty")
-                else:
-                    yield Request(at, self._as_chat(prompt) if self._chat else prompt)
+            if prompt == "":
+                self._store.skip(at, "the prompt is empty")
+            elif isinstance(prompt, str):
+                yield Request(at, self._as_chat(prompt) if self._chat else prompt)
             elif isinstance(prompt, Skipped):
                 self._store.skip(at, prompt.reason)
             elif isinstance(prompt, RowError):
                 self._fail(at, prompt)
             else:
-                yield Request(at, prompt)
+                self._messages = True
+                yield Request(at, (*self._system, *prompt))
 
     def _as_chat(self, prompt: str) -> Prompt:
         return (*self._system, Message("user", prompt))
@@ -222,6 +232,6 @@ class Run:
             batch_rows=work.batch_rows,
             forwards=work.forwards,
             recomputed_rows=work.recomputed_rows,
-            chat=self._chat,
+            chat=self._chat or self._messages,
             memory=tuple(self._memory.samples),
         )

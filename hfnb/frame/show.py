@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hfnb.frame.cells import is_null, text_of
+from hfnb.frame.outputs import Outputs
 from hfnb.frame.progress import duration
 from hfnb.frame.stats import RunStats
 
@@ -20,9 +21,12 @@ _HTML_LENGTH = 300
 class View(NamedTuple):
     """What is to be shown of a result."""
 
-    data: pd.DataFrame
+    frame: pd.DataFrame
+    """The input."""
+    outputs: Outputs
     rows: pd.DataFrame
-    columns: list[str]
+    columns: tuple[str, ...]
+    """The columns of the prompt."""
     into: str
     stats: RunStats
 
@@ -40,16 +44,22 @@ def _lines(view: View) -> list[tuple[str, list[str], str, str, bool]]:
     for at in _shown(view):
         row = view.rows.iloc[at]
         ok = row["status"] == "ok"
-        output: Any = view.data[view.into].iloc[at]
-        text = _cell(output) if ok else f"{row['status']}: {_cell(row['error'])}".rstrip(": ")
+        text = (
+            _cell(view.outputs[at])
+            if ok
+            else f"{row['status']}: {_cell(row['error'])}".rstrip(": ")
+        )
         latency = "" if pd.isna(row["latency_s"]) else duration(float(row["latency_s"]))
-        inputs = [_cell(view.data[name].iloc[at]) for name in view.columns]
-        lines.append((_cell(view.data.index[at]), inputs, text, latency, ok))
+        inputs = [_cell(view.frame[name].iloc[at]) for name in view.columns]
+        lines.append((_cell(view.frame.index[at]), inputs, text, latency, ok))
     return lines
 
 
 def _cell(value: Any) -> str:
-    return "" if is_null(value) else text_of(value)
+    try:
+        return "" if is_null(value) else text_of(value)
+    except Exception:  # the value's own code runs here, and a result must always be shown
+        return f"<{type(value).__name__}>"
 
 
 def _caption(view: View) -> str:
@@ -71,8 +81,9 @@ def as_text(view: View) -> str:
 
 
 def _one_line(text: str) -> str:
-    text = text.replace("\n", "\\n")
-    return text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"
+    text = text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"
+    # Line ends would break the table, and escape codes would act on the terminal.
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def as_html(view: View) -> str:
@@ -100,7 +111,7 @@ def _html_row(label: str, inputs: list[str], text: str, latency: str, ok: bool) 
     cells = [*(_html_text(each) for each in inputs), output]
     filled = "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
     return (
-        f'<tr><th scope="row">{html.escape(label)}</th>{filled}'
+        f'<tr><th scope="row">{_html_text(label)}</th>{filled}'
         f'<td style="text-align: right; white-space: nowrap">{html.escape(latency)}</td></tr>'
     )
 

@@ -146,4 +146,4 @@ def size(count: int) -> str:
         if abs(value) < 999.5:
             return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
         value /= 1000
-    return f"{value:.3g} GB"
+    return f"{value:.3g} GB" if abs(value) < 999.5 else f"{value:,.0f} GB"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hfnb.engines.base import Completion
 from hfnb.errors import RowError
-from hfnb.frame.outputs import Outputs
+from hfnb.frame.outputs import Outputs, strings_of
 
 STATUSES = ("cancelled", "ok", "error", "skipped")
 """A row is ``cancelled`` until it has another status."""
@@ -133,14 +133,14 @@ class RowStore:
             messages[at] = str(error)
         for at, reason in self.skipped.items():
             messages[at] = reason
-        return pd.array(messages, dtype="string")
+        return strings_of(messages)
 
 
 def _named(codes: np.ndarray[Any, Any], names: tuple[str, ...]) -> pd.Categorical[str]:
     """Return names by their numbers, in which -1 stands for nothing."""
-    return pd.Categorical.from_codes(codes, categories=pd.Index(names))
+    return pd.Categorical.from_codes(codes.copy(), categories=pd.Index(names))
 
 
 def _whole(values: np.ndarray[Any, np.dtype[np.int32]]) -> pd.api.extensions.ExtensionArray:
     """Return integers in which -1 stands for nothing."""
-    return pd.arrays.IntegerArray(values, values < 0)
+    return pd.arrays.IntegerArray(values, values < 0, copy=True)

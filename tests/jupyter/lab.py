@@ -162,6 +162,9 @@ RUN_ALL = """() => {
 OUTPUTS = f"""() => [...{PANEL}.content.model.cells]
     .map(cell => cell.type === 'code' ? cell.outputs.toJSON() : [])"""
 
+SELECT_CELL = """index => {
+    window.jupyterapp.shell.currentWidget.content.activeCellIndex = index;
+}"""
 THEME = """name => document.body.dataset.jpThemeName === name"""
 
 
@@ -200,6 +203,12 @@ class Lab:
         self.page.evaluate(RUN_ALL)
         if wait:
             self.wait_idle(timeout)
+
+    def run_cell(self, index: int, timeout: float = 120.0) -> None:
+        """Run one cell, 0 is the first, and wait for it."""
+        self.page.evaluate(SELECT_CELL, index)
+        self._execute("notebook:run-cell")
+        self.wait_idle(timeout)
 
     def wait_idle(self, timeout: float = 120.0) -> None:
         """Wait until no cell runs or waits, and the kernel has nothing to do."""

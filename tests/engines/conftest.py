@@ -1,0 +1,22 @@
+"""Engines over the tiny models, loaded once a session: they keep nothing between calls."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from hfnb.engines.torch_engine import TorchEngine
+from tests.engines.reference import engine_of
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_model: Callable[[str], Path]) -> Callable[[str], TorchEngine]:
+    """`engine("llama")` is the PyTorch engine over the tiny model of that name."""
+    return cache(lambda name: engine_of(tiny_model(name)))
+
+
+@pytest.fixture
+def fresh_engine(tiny_model: Callable[[str], Path]) -> Callable[[str], TorchEngine]:
+    """As `engine`, for tests that change the model."""
+    return lambda name: engine_of(tiny_model(name))
