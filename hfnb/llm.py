@@ -13,7 +13,8 @@ from pydantic import ConfigDict, PrivateAttr, field_validator
 
 from hfnb.engines.base import Completion, Delta, Engine, Message, Prompt, Request
 from hfnb.engines.registry import load_engine
-from hfnb.errors import ModelError, OptionError, closest
+from hfnb.errors import OptionError, closest
+from hfnb.pipelines import engine_of
 from hfnb.spec import (
     GENERATION_OPTIONS,
     INTERNAL_OPTIONS,
@@ -82,7 +83,7 @@ class HuggingFacePipeline(BaseLLM):
                 "model by its name with HuggingFacePipeline.from_model_id or hfnb.load."
             )
         if engine is None:
-            engine, found = _engine_of_pipeline(data["pipeline"])
+            engine, found = engine_of(data["pipeline"])
             data["pipeline_kwargs"] = {**found, **(data.get("pipeline_kwargs") or {})}
         data.setdefault("model_id", engine.info.model)
         super().__init__(**data)
@@ -304,36 +305,3 @@ def _route(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _without_text_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in _TEXT_OPTIONS}
-
-
-def _engine_of_pipeline(pipeline: Any) -> tuple[Engine, dict[str, Any]]:
-    """Make an engine of a transformers pipeline, and read how it was told to generate."""
-    if not hasattr(pipeline, "model") or not hasattr(pipeline, "tokenizer"):
-        raise OptionError(
-            f"pipeline is a transformers pipeline; not {type(pipeline).__name__}. To load a model "
-            "by its name, use HuggingFacePipeline.from_model_id or hfnb.load."
-        )
-    task = getattr(pipeline, "task", None)
-    if task is not None and task.startswith("translation_"):
-        task = "translation"
-    checked = check_task(task)
-    if checked is None:
-        raise OptionError("The pipeline does not say its task.")
-    from hfnb.engines.torch_engine import TorchEngine
-    from hfnb.engines.torch_model import wrap
-
-    model = pipeline.model
-    if not hasattr(model, "generate"):
-        raise ModelError(f"A {type(model).__name__} does not generate text.")
-    name = getattr(model, "name_or_path", "") or type(model).__name__
-    engine = TorchEngine(wrap(model, pipeline.tokenizer, name, checked))
-    told: dict[str, Any] = {}
-    for params in (
-        getattr(pipeline, "_preprocess_params", {}),
-        getattr(pipeline, "_forward_params", {}),
-        getattr(pipeline, "_postprocess_params", {}),
-    ):
-        told.update(
-            {k: v for k, v in params.items() if k in GENERATION_OPTIONS | {"return_full_text"}}
-        )
-    return engine, told

@@ -164,7 +164,7 @@ def _unknown_column(name: str, there: Sequence[Any]) -> str:
         )
     names = [str(each) for each in there]
     return (
-        f"The frame has no column {name!r}.{closest(name, names)} Its columns are "
+        f"The frame has no column {name!r}.{closest(name.strip(), names)} Its columns are "
         f"{listing(names) or 'none'}."
     )
 
