@@ -299,8 +299,11 @@ def _check_safetensors(file: Path) -> None:
         )
 
 
-def _fetch(spec: ModelSpec) -> Path:
-    """Return the folder in the HF cache, filled from the Hub where it has to be."""
+def _fetch(spec: ModelSpec, unreachable: str = "") -> Path:
+    """Return the folder in the HF cache, filled from the Hub where it has to be.
+
+    ``unreachable`` says why the Hub could not be asked; then only the cache is looked at.
+    """
     import httpx
     import huggingface_hub
     from huggingface_hub import constants, errors
@@ -308,6 +311,8 @@ def _fetch(spec: ModelSpec) -> Path:
     name, revision = spec.model, spec.revision
     given = dict(spec.load_options)
     told: dict[str, Any] = {each: given[each] for each in _HUB_OPTIONS if each in given}
+    if unreachable:
+        told["local_files_only"] = True
 
     def snapshot(patterns: list[str]) -> Path:
         return Path(
@@ -348,21 +353,25 @@ def _fetch(spec: ModelSpec) -> Path:
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             here = _cached(Path(constants.HF_HUB_CACHE))
-            why = (
-                "HF_HUB_OFFLINE is set"
-                if constants.HF_HUB_OFFLINE
-                else "local_files_only is set"
-                if told.get("local_files_only")
-                else "the Hub can't be reached"
-            )
+            if constants.HF_HUB_OFFLINE:
+                why = "HF_HUB_OFFLINE is set"
+            elif told.get("local_files_only") and not unreachable:
+                why = "local_files_only is set"
+            else:
+                why = "the Hub can't be reached" + (f" ({unreachable})" if unreachable else "")
             raise ModelNotFoundError(
                 f"{name!r} is neither a packaged model, nor a folder, nor in the HF cache, and "
                 f"{why}.{closest(name, [*packaged(), *here])} Here are "
                 f"{listing([*packaged(), *here])}."
             ) from error
         raise ModelFilesError(f"{name!r} on the Hub has no config.json: it is no model.") from error
-    except (errors.HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise ModelNotFoundError(f"The Hub did not give {name!r}: {error}") from error
+    except (errors.HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
+        # Without a network huggingface_hub 1.x may end in "the client has been closed", a
+        # RuntimeError, before it has looked into its cache.
+        if isinstance(error, errors.HfHubHTTPError) or told.get("local_files_only"):
+            raise ModelNotFoundError(f"The Hub did not give {name!r}: {error}") from error
+        reason = "no connection" if isinstance(error, RuntimeError) else str(error)
+        return _fetch(spec, unreachable=reason or type(error).__name__)
 
 
 def _on_the_hub(spec: ModelSpec) -> list[str] | None:
