@@ -29,7 +29,7 @@ class MemorySampler:
     Example:
         >>> with MemorySampler() as memory:
         ...     block = bytearray(50_000_000)
-        ...     memory.sample()
+        ...     _ = memory.sample()
         >>> memory.peak_bytes - memory.start_bytes >= 50_000_000
         True
     """

@@ -336,6 +336,11 @@ class GenerationSpec:
             # do_sample alone is how transformers asks for sampling; its temperature is then 1.
             object.__setattr__(self, "temperature", 1.0)
         beams, sequences = self.get("num_beams") or 1, self.get("num_return_sequences") or 1
+        if beams > 1 and self.sampling:
+            raise OptionError(
+                f"num_beams={beams} looks for the likeliest answer, and temperature="
+                f"{self.temperature:g} draws one at random: leave one of them out."
+            )
         if sequences > beams and not self.sampling:
             raise OptionError(
                 f"num_return_sequences={sequences} needs sampling (temperature above 0) or "

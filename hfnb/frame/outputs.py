@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ _BLOCK = 8192
 class Outputs:
     """One output a row, ``None`` where there is none. Each row is put exactly once.
 
-    A Python string takes about 50 bytes more than its text; in Arrow, which pandas' own strings
-    use where pyarrow is installed, it takes 8.
+    A Python string takes about 50 bytes more than its text; in Arrow, which pandas' strings use
+    too, it takes 8.
 
     Args:
         size: The number of rows.
@@ -26,7 +25,6 @@ class Outputs:
         starts = range(0, size, _BLOCK)
         self._blocks: list[Any] = [None] * len(starts)
         self._missing = [min(_BLOCK, size - start) for start in starts]
-        self._arrow = importlib.util.find_spec("pyarrow") is not None
 
     def put(self, at: int, output: Any) -> None:
         """Note the output of the row at a position."""
@@ -34,9 +32,9 @@ class Outputs:
         block = self._blocks[number]
         if block is None:
             block = self._blocks[number] = [None] * min(_BLOCK, self._size - number * _BLOCK)
-        block[place] = output
+        block[place] = None if output is pd.NA else output
         self._missing[number] -= 1
-        if self._arrow and not self._missing[number] and _are_strings(block):
+        if not self._missing[number] and _are_strings(block):
             self._blocks[number] = _as_arrow(block)
 
     def array(self) -> pd.api.extensions.ExtensionArray | np.ndarray[Any, Any]:
@@ -44,10 +42,6 @@ class Outputs:
         lists = [self._list(number) for number in range(len(self._blocks))]
         if not all(each is None or _are_strings(each) for each in lists):
             return self._objects()
-        if not self._arrow or not self._blocks:
-            return strings_of(
-                [value for number in range(len(lists)) for value in self._values(number)]
-            )
         import pyarrow as pa
 
         parts = [
@@ -55,7 +49,7 @@ class Outputs:
             for number, block in enumerate(self._blocks)
         ]
         strings: pd.api.extensions.ExtensionArray = pd.array(
-            pa.chunked_array(parts), dtype=pd.StringDtype("pyarrow")
+            pa.chunked_array(parts, type=pa.large_string()), dtype=pd.StringDtype("pyarrow")
         )
         return strings
 

@@ -5,6 +5,7 @@ The worker never draws. The waiting thread draws snapshots, at most four times a
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class Progress(NamedTuple):
 
 def number(value: float) -> str:
     """Return a number with about three digits that matter."""
-    if value >= 100:
+    if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
@@ -62,7 +63,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(0.0421), duration(75), duration(7300)
-        ('42 ms', '1 min 15 s', '2 h 1 min')
+        ('42.1 ms', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 0.9995:
         return f"{seconds * 1000:.3g} ms" if seconds >= 0.001 else f"{seconds * 1000:.2g} ms"
@@ -153,7 +154,7 @@ class Terminal:
 
     def update(self, progress: Progress) -> None:
         """Write over the line."""
-        text = str(progress)
+        text = str(progress)[: self._columns()]
         self._stream.write("\r" + text.ljust(self._width))
         self._stream.flush()
         self._width = len(text)
@@ -163,6 +164,14 @@ class Terminal:
         self.update(progress)
         self._stream.write("\n")
         self._stream.flush()
+
+    def _columns(self) -> int | None:
+        """Return the longest line that does not wrap: a wrapped one can't be written over."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            return None
+        return columns - 1 if columns > 1 else None
 
 
 class Log:

@@ -51,8 +51,6 @@ class RunResult:
         if self._into in data.columns:
             data[self._into] = outputs
             return data
-        if isinstance(data.columns, pd.CategoricalIndex):  # it takes no name but its categories
-            data.columns = data.columns.astype(object)
         data.insert(data.shape[1], self._into, outputs)
         return data
 
@@ -65,9 +63,10 @@ class RunResult:
         in seconds), ``batch_rows`` (the most rows that were computed together with this one,
         itself included: above 1 the latency is shared), ``source``.
         """
-        return self._table()
+        return own_copy(self._lines)
 
-    def _table(self) -> pd.DataFrame:
+    @functools.cached_property
+    def _lines(self) -> pd.DataFrame:
         return self._store.table(self._frame.index.copy())
 
     @property
@@ -77,7 +76,7 @@ class RunResult:
         An input column with the name of one of the lines' columns gets ``_input`` behind it.
         """
         failed = self._store.where("error")
-        lines = self._table().iloc[failed]
+        lines = self._lines.iloc[failed]
         beside = self._frame.iloc[failed]
         names = [f"{name}_input" if name in lines.columns else name for name in beside.columns]
         beside.columns = pd.Index(names, dtype=object)
@@ -95,7 +94,7 @@ class RunResult:
         return show.View(
             frame=self._frame,
             outputs=self._store.outputs,
-            rows=self._table(),
+            rows=self._lines,
             columns=self._columns,
             into=self._into,
             stats=self.stats,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Engine
@@ -117,7 +119,7 @@ def run(
             f"system needs a chat template, and prompts for {engine.info.model!r} are sent as "
             "plain text. Use chat=True with an instruct model, or put the text into the prompt."
         )
-    started = Run(
+    running = Run(
         frame,
         parts.source,
         engine,
@@ -131,10 +133,8 @@ def run(
         batch_size=own_batch_size if batch_size is None else batch_size,
     )
     try:
-        started.start()
-        result = started.wait(display)
+        result = running.wait(display)
     except BaseException as problem:
-        started.cancel()
         _last = getattr(problem, "result", None)
         raise
     _last = result
@@ -176,8 +176,10 @@ def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:
 
 
 def _check_limit(limit: object) -> int:
-    if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0:
-        return limit
+    if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool):
+        count = int(limit)
+        if count >= 0:
+            return count
     raise OptionError(f"limit is a number of rows, 0 or more; not {limit!r}.")
 
 
@@ -235,18 +237,26 @@ def _engine_of(
     """Return the engine, and how it was set up to generate."""
     if isinstance(model, str):
         if not load:  # no rows: the name is checked, the weights are not needed
-            from hfnb import hub
-            from hfnb.engines.echo import EchoEngine
-            from hfnb.spec import ModelSpec
-
-            hub.find(ModelSpec(model))
-            return EchoEngine(), GenerationSpec(), "auto", False
+            return _engine_for_no_rows(model), GenerationSpec(), "auto", False
         from hfnb.loading import load as load_model
 
         model = load_model(model)
     if isinstance(model, Engine):
         return model, GenerationSpec(), "auto", False
     return model.engine, model.generation, model.batch_size, model.chat
+
+
+def _engine_for_no_rows(model: str) -> Engine:
+    """Return an engine that is never asked, and says which model it stands for."""
+    from hfnb import hub
+    from hfnb.engines.echo import EchoEngine
+    from hfnb.spec import ModelSpec
+
+    engine = EchoEngine(task=hub.find(ModelSpec(model)).task)
+    engine.info = dataclasses.replace(
+        engine.info, model=model, engine="not loaded: no rows", backend="none", device="none"
+    )
+    return engine
 
 
 def _decide_chat(chat: bool | Literal["auto"], engine: Engine) -> bool:

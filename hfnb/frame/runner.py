@@ -78,7 +78,7 @@ class Run:
         return Progress(self._store.done, self._store.size, self._store.failed, until - self._began)
 
     def wait(self, display: Display) -> RunResult:
-        """Wait for the end, drawing meanwhile.
+        """Wait for the end, drawing meanwhile. Starts the worker where `start` has not.
 
         Raises:
             KeyboardInterrupt: As it came, with the partial result as its ``result``.
@@ -86,6 +86,8 @@ class Run:
                 partial result likewise.
         """
         try:
+            if self._thread.ident is None:
+                self.start()
             while not self._finished.wait(DRAW_EVERY_S):
                 display.update(self.progress())
             self._thread.join()
@@ -95,7 +97,8 @@ class Run:
         except BaseException as problem:
             self.cancel()
             # A second interrupt does not wait for a step that takes long; the worker is a daemon.
-            with contextlib.suppress(KeyboardInterrupt):
+            # A RuntimeError says that the first one came before the worker had begun.
+            with contextlib.suppress(KeyboardInterrupt, RuntimeError):
                 self._thread.join()
             # What a display or the user's function raises must not hide the first problem.
             with contextlib.suppress(BaseException):

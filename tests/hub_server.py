@@ -1,0 +1,153 @@
+"""A Hub on the loopback interface, with as much of its interface as huggingface_hub needs.
+
+    with hub_server({"org/tiny": folder}, gated={"org/closed"}) as hub:
+        ...  # in a process that was started with HF_ENDPOINT=hub.url and without HF_HUB_OFFLINE
+
+It answers ``/api/models/{id}`` (with ``/revision/{rev}``, ``/tree/{rev}``) and
+``/{id}/resolve/{rev}/{file}``, by HEAD and GET.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_API = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<rev>[^/]+))?")
+_FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+)")
+
+
+@dataclass
+class Hub:
+    """What is served, and what was asked for."""
+
+    models: Mapping[str, Path]
+    gated: frozenset[str] = frozenset()
+    tokens: dict[str, str] = field(default_factory=dict)
+    """The token that each gated model asks for."""
+    cut: str = ""
+    """A file whose transfer breaks off in the middle."""
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+    """Every request: ``"GET /org/tiny/resolve/main/config.json"``."""
+
+    def fetched(self) -> set[str]:
+        """Return the names of the files whose contents were sent."""
+        asked = (_FILE.fullmatch(each.removeprefix("GET ")) for each in self.asked)
+        return {found["file"] for found in asked if found}
+
+
+def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer()
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+        def _answer(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            hub.asked.append(f"{self.command} {path}")
+            if api := _API.fullmatch(path):
+                self._about(api["id"], api["what"], api["rev"] or "main")
+            elif file := _FILE.fullmatch(path):
+                self._file(file["id"], file["rev"], file["file"])
+            else:
+                self._refuse(404, "EntryNotFound")
+
+        def _refused(self, model: str, revision: str, *, needs_access: bool) -> bool:
+            if model not in hub.models:
+                self._refuse(401, "RepoNotFound")  # as the Hub does for whoever is not logged in
+            elif revision not in ("main", COMMIT):
+                self._refuse(404, "RevisionNotFound")
+            elif needs_access and model in hub.gated and not self._may_read(model):
+                self._refuse(403, "GatedRepo")
+            else:
+                return False
+            return True
+
+        def _may_read(self, model: str) -> bool:
+            token = hub.tokens.get(model)
+            return token is not None and self.headers["Authorization"] == f"Bearer {token}"
+
+        def _about(self, model: str, what: str | None, revision: str) -> None:
+            if self._refused(model, revision, needs_access=False):
+                return
+            folder = hub.models[model]
+            files = sorted(each for each in folder.rglob("*") if each.is_file())
+            names = [each.relative_to(folder).as_posix() for each in files]
+            if what == "tree":
+                sizes = [each.stat().st_size for each in files]
+                self._json(
+                    [
+                        {"type": "file", "path": name, "size": size, "oid": "0"}
+                        for name, size in zip(names, sizes, strict=True)
+                    ]
+                )
+            else:
+                siblings = [{"rfilename": name} for name in names]
+                self._json({"id": model, "modelId": model, "sha": COMMIT, "siblings": siblings})
+
+        def _file(self, model: str, revision: str, name: str) -> None:
+            if self._refused(model, revision, needs_access=True):
+                return
+            file = hub.models[model] / name
+            if not file.is_file():
+                self._refuse(404, "EntryNotFound")
+                return
+            body = file.read_bytes()
+            etag = hashlib.sha1(body).hexdigest()
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}
+            self._send(200, body, headers, cut=name == hub.cut)
+
+        def _json(self, value: Any) -> None:
+            self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+        def _refuse(self, status: int, code: str) -> None:
+            headers = {"X-Error-Code": code, "X-Error-Message": code}
+            self._send(status, json.dumps({"error": code}).encode(), headers)
+
+        def _send(
+            self, status: int, body: bytes, headers: Mapping[str, str], *, cut: bool = False
+        ) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body[: len(body) // 2] if cut else body)
+                self.close_connection = cut
+
+    return Handler
+
+
+@contextlib.contextmanager
+def hub_server(models: Mapping[str, Path], **settings: Any) -> Iterator[Hub]:
+    """Serve folders as models until the block ends."""
+    hub = Hub(models, **settings)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    server.daemon_threads = True
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
