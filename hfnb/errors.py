@@ -24,7 +24,16 @@ from collections.abc import Iterable
 
 
 class HfnbError(Exception):
-    """What all exceptions of hfnb have in common."""
+    """What all exceptions of hfnb have in common.
+
+    Example:
+        >>> import hfnb
+        >>> try:
+        ...     hfnb.load("hfnb/numbers-fx")
+        ... except hfnb.HfnbError as error:
+        ...     print(type(error).__name__)
+        ModelNotFoundError
+    """
 
 
 class ModelError(HfnbError):

@@ -38,7 +38,15 @@ _ENCODERS = frozenset(
     "ernie esm eurobert longformer megatron-bert modernbert mpnet nomic_bert rembert roberta "
     "roberta-prelayernorm roc_bert roformer squeezebert xlm-roberta xlm-roberta-xl xmod".split()
 )
-_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+_VOCABULARIES = (
+    *("tokenizer.json", "tokenizer.model", "*.model", "*.spm", "*.tiktoken", "tekken.json"),
+    *("vocab*.json", "vocab*.txt", "*.codes"),
+)
+"""The files that tokenizers keep their vocabularies in."""
+_FILES = [
+    *("*.json", "*.safetensors", "*.txt", "*.jinja"),
+    *("*.model", "*.spm", "*.tiktoken", "*.codes"),
+]
 _LFS_POINTER = b"version https://git-lfs"
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token")
 """What the caller may say about fetching, among the options of loading."""
@@ -160,6 +168,7 @@ def _checked(spec: ModelSpec, folder: Path) -> ModelFiles:
     config = _read_config(spec.model, folder)
     task = _check_task(spec, config)
     check_weights(spec.model, folder, allow_pickle=spec.allow_pickle)
+    _check_tokenizer(spec, folder)
     return ModelFiles(spec.model, folder, task, config)
 
 
@@ -243,6 +252,19 @@ def _say_why_no_weights(name: str, folder: Path, on_the_hub: list[str] | None) -
         )
     _refuse_without_safetensors(name, on_the_hub, allow_pickle=False)
     raise AssertionError("a folder without weights was not refused")
+
+
+def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
+    """Look for a vocabulary. Without one, transformers makes an empty tokenizer and says nothing.
+
+    A tokenizer with code of its own may keep its vocabulary anywhere.
+    """
+    if spec.trust_remote_code or any(any(folder.glob(each)) for each in _VOCABULARIES):
+        return
+    raise ModelFilesError(
+        f"{spec.model!r} has no tokenizer. Expected tokenizer.json beside its weights: save it "
+        "there with tokenizer.save_pretrained, or copy it from the model that this one is made of."
+    )
 
 
 def _refuse_without_safetensors(name: str, files: list[str], *, allow_pickle: bool) -> None:

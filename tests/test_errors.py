@@ -22,7 +22,7 @@ ALL = {
 def test_every_exception_is_in_the_tree_that_the_module_draws_under_its_parent() -> None:
     drawn: dict[str, int] = {}
     for line in (errors.__doc__ or "").splitlines():
-        if found := re.match(r"\W*([A-Z]\w+Error)\b", line):
+        if found := re.match(r"[ │├└─]*([A-Z]\w+Error)( {2}|$)", line):
             drawn[found[1]] = found.start(1)
     assert set(drawn) == set(ALL)
     order = list(drawn)

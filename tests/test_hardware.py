@@ -43,8 +43,10 @@ def test_devices_have_names(device: Any, name: str) -> None:
 
 @pytest.mark.parametrize(
     "device",
-    ["", " ", "gpu0", "cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "auto:0", "cuda:²", -2, "-2", True]
-    + [False, 1.0, "1.5", "cpu,cuda", ":0"],
+    [
+        *("", " ", "gpu0", "cuda:", "cuda:x", "cuda:-1", "cuda:1:2", "cuda:²", "auto:0", ":0"),
+        *("-2", "1.5", "cpu,cuda", -2, 1.0, True, False),
+    ],
 )
 def test_what_is_no_device_is_refused(device: Any) -> None:
     with pytest.raises(DeviceError, match=r"[dD]evice"):

@@ -11,9 +11,11 @@ transformers' own `DynamicCache` copies all keys and values at each step, and ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -186,7 +188,7 @@ class RowCache(Cache):
                 for name in ("keys", "values"):
                     _, heads, _, size = getattr(new, name).shape
                     shape = (self._most_rows, heads, self._columns, size)
-                    setattr(mine, name, getattr(new, name).new_zeros(shape))
+                    setattr(mine, name, _zeros(shape, getattr(new, name)))
                 mine.is_initialized = True
         elif columns > self._columns:
             self._resize(columns + max(_ROOM, columns // 4))
@@ -196,7 +198,7 @@ class RowCache(Cache):
         for layer in self._layers:
             for name in ("keys", "values"):
                 old = getattr(layer, name)
-                new = old.new_zeros((*old.shape[:2], columns, old.shape[3]))
+                new = _zeros((*old.shape[:2], columns, old.shape[3]), old)
                 new[: at.rows, :, :width] = old[: at.rows, :, at.left : at.right]
                 setattr(layer, name, new)
         at.left, at.right, self._columns = 0, width, columns
@@ -212,3 +214,15 @@ class RowCache(Cache):
             for buffer in (layer.keys, layer.values):
                 moved = buffer[: at.rows, :, old].clone()
                 buffer[: at.rows, :, at.left : at.right] = moved
+
+
+def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Return zeros of a tensor's dtype and device.
+
+    On a CPU numpy makes them: it leaves it to the operating system to zero a page when it is first
+    written, and the columns left of short rows never are. PyTorch writes all of them.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    count = math.prod(shape) * like.element_size()
+    return torch.from_numpy(np.zeros(count, dtype=np.uint8)).view(like.dtype).view(shape)

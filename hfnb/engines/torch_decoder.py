@@ -20,6 +20,7 @@ from transformers import DynamicCache
 from hfnb import hardware
 from hfnb.engines.base import Completion, Delta, FinishReason, Request, Work
 from hfnb.engines.stopping import cut_at_stop, safe_length
+from hfnb.engines.torch_attention import attend_in, groups_of
 from hfnb.engines.torch_cache import RowCache
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import LOOKAHEAD, Planner, auto_rows, new_token_limit
@@ -182,7 +183,9 @@ class DecoderLoop:
         cache.prepare()
         mask = cache.mask(1, self._loaded.device)
         positions = torch.tensor(cache.lengths).unsqueeze(-1)
-        logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
+        # Each row also reads the column that this step writes.
+        with attend_in(groups_of([length + 1 for length in cache.lengths])):
+            logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
         cache.advance()
         self._last = self._choose(logits, self._active)
         return self._last

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from transformers.utils import logging
 
 from hfnb import hardware, hub
+from hfnb.engines import torch_attention
 from hfnb.engines.base import EngineInfo, Prompt
 from hfnb.errors import ModelError, ModelFilesError
 from hfnb.spec import ModelSpec, Task
@@ -151,6 +152,8 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     else:
         device = model.device
     model.eval()
+    if device.type == "cpu" and files.task == "text-generation":
+        torch_attention.use(model)
     return wrap(model, tokenizer, files.name, files.task, load_s=time.perf_counter() - began)
 
 
