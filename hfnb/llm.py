@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -125,6 +126,7 @@ class HuggingFacePipeline(BaseLLM):
             ModelError: The model can't be found or read.
             OptionError: An argument has an unknown name or an impossible value.
         """
+        model_id = os.fspath(model_id)
         load_options, _ = _route(model_kwargs or {})
         _, generation = _route({**(model_kwargs or {}), **(pipeline_kwargs or {})})
         GenerationSpec.of(**_without_text_options(generation))
@@ -219,26 +221,26 @@ class HuggingFacePipeline(BaseLLM):
     ) -> LLMResult:
         generation, full = self._call_options(stop, kwargs)
         copies = generation.get("num_return_sequences") or 1
-        generation = generation.merge(num_return_sequences=None)
+        if generation.sampling:  # each sample is a request; several beams come from one
+            generation = generation.merge(num_return_sequences=None)
         requests = [
-            Request(at * copies + copy, self.to_prompt(prompt), copy)
+            Request(at, self.to_prompt(prompt), copy)
             for at, prompt in enumerate(prompts)
-            for copy in range(copies)
+            for copy in range(copies if generation.sampling else 1)
         ]
-        answers: dict[int, Completion] = {}
+        answers: list[list[Completion]] = [[] for _ in prompts]
         for answer in self._engine.generate(requests, generation, batch_size=self.batch_size):
             if isinstance(answer, Completion):
-                answers[answer.row] = answer
-        for at in sorted(answers):
-            if (error := answers[at].error) is not None:
-                raise error
+                answers[answer.row].append(answer)
+        for of_prompt in answers:
+            of_prompt.sort(key=lambda answer: answer.copy)
+            for answer in of_prompt:
+                if answer.error is not None:
+                    raise answer.error
         return LLMResult(
             generations=[
-                [
-                    _as_generation(answers[at * copies + copy], prompt if full else "")
-                    for copy in range(copies)
-                ]
-                for at, prompt in enumerate(prompts)
+                [_as_generation(answer, prompt if full else "") for answer in of_prompt]
+                for prompt, of_prompt in zip(prompts, answers, strict=True)
             ]
         )
 

@@ -54,6 +54,8 @@ class Completion(NamedTuple):
     """Seconds between the start of its computation and its end."""
     batch_rows: int | None = None
     """The most rows that were computed together with this one, itself included."""
+    copy: int = 0
+    """The request's copy number, or which of several beams this is."""
 
 
 class Delta(NamedTuple):
@@ -124,6 +126,8 @@ class Engine(Protocol):
         work: Work | None = None,
     ) -> Iterator[Completion | Delta]:
         """Yield one `Completion` a request, as they finish, in any order.
+
+        With ``num_beams`` and ``num_return_sequences`` it is one for each of the best beams.
 
         A row that fails yields a completion with ``error``; only what makes every row fail is
         raised. Requests are drawn from the iterable as they are needed. Closing the generator, or

@@ -89,8 +89,11 @@ class RowCache(Cache):
         self._window = _Window()
         self._most_rows = rows
         self._columns = 0
+        self._used_rows = 0
         self.lengths: list[int] = []
         """The number of tokens of each row."""
+        self.torn = False
+        """Whether a change was broken off in the middle, so that nothing in it can be used."""
         self._layers = [_Layer(self._window) for _ in range(layers)]
         super().__init__(layers=list(self._layers))
 
@@ -111,6 +114,7 @@ class RowCache(Cache):
             filled: The other cache; its layers are shaped [new rows, heads, columns, head size].
             lengths: The number of tokens of each new row.
         """
+        self.torn = True
         longest = max(lengths)
         at, count = self._window, len(lengths)
         if not at.rows:
@@ -120,12 +124,18 @@ class RowCache(Cache):
             self._shift(longest - at.right)
         rows = slice(at.rows, at.rows + count)
         columns = slice(at.right - longest, at.right)
+        # What earlier rows left here is masked, but a NaN comes through any mask.
+        stale = slice(at.rows, min(at.rows + count, self._used_rows))
+        self._used_rows = max(self._used_rows, at.rows + count)
         for mine, new in zip(self._layers, filled.layers, strict=True):
+            mine.keys[stale, :, : columns.start] = 0
+            mine.values[stale, :, : columns.start] = 0
             mine.keys[rows, :, columns] = new.keys[:, :, -longest:]
             mine.values[rows, :, columns] = new.values[:, :, -longest:]
         at.rows += count
         self.lengths.extend(lengths)
         self._trim()
+        self.torn = False
 
     def advance(self) -> None:
         """Count the column that a forward pass has just written."""
@@ -137,10 +147,12 @@ class RowCache(Cache):
         at = self._window
         if at.right < self._columns:
             return
+        self.torn = True
         if at.left >= _ROOM:
             self._shift(-at.left)
         else:
             self._resize(at.right + max(_ROOM, at.right // 4))
+        self.torn = False
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows, given in rising order. The others' places are filled from the end.
@@ -202,6 +214,7 @@ class RowCache(Cache):
                 new[: at.rows, :, :width] = old[: at.rows, :, at.left : at.right]
                 setattr(layer, name, new)
         at.left, at.right, self._columns = 0, width, columns
+        self._used_rows = at.rows
 
     def _shift(self, by: int) -> None:
         """Move all rows by so many columns, to the right when ``by`` is positive."""

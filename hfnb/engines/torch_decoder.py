@@ -6,7 +6,6 @@ All rows then decode together; a row that finishes leaves at once, and waiting r
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
 import time
@@ -48,9 +47,11 @@ class _Row:
     reason: FinishReason | None = None
 
     def restart(self) -> None:
-        """Forget what was computed."""
+        """Forget what was computed, but not what was shown: it comes out the same again."""
         self.new_ids = []
         self.reason = None
+        self.growing = None
+        self.random.restart()
 
 
 class DecoderLoop:
@@ -83,7 +84,8 @@ class DecoderLoop:
         self._stream = stream
         self._work = work
         self._lock = lock
-        self._choose = TokenChooser(options, loaded.eos_ids, sampling=generation.sampling)
+        self._eos_ids = loaded.eos_of(dict(generation.options))
+        self._choose = TokenChooser(options, self._eos_ids, sampling=generation.sampling)
         self._most_rows = auto_rows(loaded) if batch_size == "auto" else batch_size
         self._limit = self._most_rows
         self._planner = Planner(loaded, hardware.memory_free())
@@ -125,8 +127,11 @@ class DecoderLoop:
         """Tokenise requests and put them in line, the longest first; refuse those too long."""
         arrived = time.perf_counter()
         context = self._loaded.context_length
-        encoded = self._loaded.encode([request.prompt for request in requests])
+        encoded = self._loaded.encode_each([request.prompt for request in requests])
         for request, ids in zip(requests, encoded, strict=True):
+            if isinstance(ids, EngineError):
+                yield Completion(request.row, None, None, ids)
+                continue
             tokens = len(ids)
             if not ids:
                 error = EngineError("The prompt is empty: there is no token to begin with.")
@@ -229,7 +234,7 @@ class DecoderLoop:
 
     def _give(self, row: _Row, token: int) -> Iterator[Delta]:
         self._work.new_tokens += 1
-        if token in self._loaded.eos_ids:
+        if token in self._eos_ids:
             row.reason = "eos"
         else:
             row.new_ids.append(token)
@@ -271,6 +276,7 @@ class DecoderLoop:
             queue_s=row.started - row.arrived,
             latency_s=now - row.started,
             batch_rows=row.batch_rows,
+            copy=row.copy,
         )
 
     def _drop_finished(self) -> None:
@@ -287,25 +293,27 @@ class DecoderLoop:
 
     def _failed(self, rows: list[_Row], error: Exception) -> Iterator[Completion]:
         """After a failed forward pass, try its rows again in halves; one row alone has failed."""
-        self._active, self._cache = (
-            [row for row in self._active if row not in rows],
-            None if rows is self._active else self._cache,
-        )
-        if not self._active:
+        again = list(rows)
+        others = [row for row in self._active if row not in rows]
+        if self._cache is not None and (not others or self._cache.torn):
+            again += others  # the memory of the rows that went on before is lost
+            others = []
             self._cache, self._last = None, self._last[:0]
-        with contextlib.suppress(AttributeError):
+        self._active = others
+        if self._loaded.device.type != "cpu":
             torch.accelerator.empty_cache()
-        if len(rows) == 1:
-            row = rows[0]
+        if len(again) == 1 and not others:
+            row = again[0]
             problem = EngineError(f"{type(error).__name__}: {error}")
             problem.__cause__ = error
-            yield Completion(row.index, None, None, problem, len(row.prompt_ids))
+            yield Completion(row.index, None, None, problem, len(row.prompt_ids), copy=row.copy)
             return
-        self._limit = max(1, len(rows) // 2)
-        self._work.recomputed_rows += len(rows)
-        for row in rows:
+        # One row that joined others waits until they have gone, and is then tried alone.
+        self._limit = max(1, len(rows) // 2) if len(rows) > 1 else 1
+        self._work.recomputed_rows += len(again)
+        for row in again:
             row.restart()
-        self._waiting.extend(rows)
+        self._waiting.extend(again)
         self._waiting.sort(key=lambda row: len(row.prompt_ids))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ class _Rows(StoppingCriteria):
         prompt_columns: int,
         cancel: threading.Event,
         work: Work,
+        eos: frozenset[int],
     ) -> None:
         self._batch = batch
         self._stop = stop
@@ -51,7 +52,7 @@ class _Rows(StoppingCriteria):
         self._work = work
         self._texts = [GrowingText(loaded.tokenizer, job.context_ids) for job in batch]
         self.reasons: list[FinishReason | None] = [None] * len(batch)
-        self._eos = loaded.eos_ids
+        self._eos = eos
 
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
@@ -103,6 +104,7 @@ class _Job:
         self, request: Request, ids: list[int], most_new: int, seed: int | None, *, context: bool
     ) -> None:
         self.index = request.row
+        self.copy = request.copy
         self.ids = ids
         self.most_new = most_new
         self.random = RowRandom(seed, ids, request.copy)
@@ -126,37 +128,38 @@ def generate_in_batches(
     source = iter(requests)
     most_rows = _BATCH_ROWS if batch_size == "auto" else batch_size
     decoder = not loaded.model.config.is_encoder_decoder
+    # transformers' processors count padding as tokens, and beams have one limit a batch: rows of
+    # equal length then make a batch. An encoder-decoder's padding stands apart from its answer.
+    beams = int(options.get("num_beams") or 1) > 1
+    even = decoder or any(name.startswith("encoder_") for name in options)
+
+    def key(job: _Job) -> tuple[int, int]:
+        """Return what the rows of a batch must have in common."""
+        return (len(job.ids) if even else 0, job.most_new if beams else 0)
+
     while requested := list(islice(source, LOOKAHEAD)):
         arrived = time.perf_counter()
         jobs: list[_Job] = []
-        encoded = loaded.encode([request.prompt for request in requested])
+        encoded = loaded.encode_each([request.prompt for request in requested])
         for request, ids in zip(requested, encoded, strict=True):
-            limits = {**options}
-            if not decoder:  # an encoder-decoder's max_length counts the answer alone
-                limits.setdefault("max_new_tokens", limits.pop("max_length", None))
-                if limits["max_new_tokens"] is None:
-                    del limits["max_new_tokens"]
+            if isinstance(ids, EngineError):
+                yield Completion(request.row, None, None, ids, copy=request.copy)
+                continue
             problem: RowError | None
-            most_new, problem = new_token_limit(limits, len(ids), loaded.context_length)
+            most_new, problem = new_token_limit(
+                options, len(ids), loaded.context_length, shared=decoder
+            )
             if not ids:
                 problem = EngineError("The prompt is empty: there is no token to begin with.")
             if problem is not None:
-                yield Completion(request.row, None, None, problem, len(ids))
+                yield Completion(request.row, None, None, problem, len(ids), copy=request.copy)
                 continue
             jobs.append(_Job(request, ids, most_new, generation.seed, context=decoder))
-        jobs.sort(key=lambda job: len(job.ids))
-        todo = [jobs]
-        while todo:
+        jobs.sort(key=lambda job: (len(job.ids), job.most_new))
+        while jobs:
             if cancel.is_set():
                 return
-            waiting = todo[-1]
-            if not waiting:
-                todo.pop()
-                continue
-            fits = max(1, _BATCH_TOKENS // len(waiting[-1].ids))
-            count = min(most_rows, fits, len(waiting))
-            batch = waiting[-count:]
-            del waiting[-count:]
+            batch = _take_batch(jobs, most_rows, key)
             try:
                 with lock:
                     done = _run_batch(loaded, batch, generation, options, arrived, cancel, work)
@@ -164,11 +167,12 @@ def generate_in_batches(
                 if len(batch) == 1:
                     fault = EngineError(f"{type(error).__name__}: {error}")
                     fault.__cause__ = error
-                    yield Completion(batch[0].index, None, None, fault, len(batch[0].ids))
+                    job = batch[0]
+                    yield Completion(job.index, None, None, fault, len(job.ids), copy=job.copy)
                 else:  # the rows are tried again in halves, until the culprit stands alone
                     work.recomputed_rows += len(batch)
                     most_rows = max(1, len(batch) // 2)
-                    waiting.extend(batch)
+                    jobs.extend(batch)
                 continue
             if cancel.is_set():
                 return
@@ -176,6 +180,18 @@ def generate_in_batches(
                 if stream and each.text:
                     yield Delta(each.row, each.text, each.new_tokens or 0)
                 yield each
+
+
+def _take_batch(
+    jobs: list[_Job], most_rows: int, key: Callable[[_Job], tuple[int, int]]
+) -> list[_Job]:
+    """Take the next batch off the end of jobs that are sorted by length."""
+    first = jobs[-1]
+    fits = max(1, _BATCH_TOKENS // len(first.ids))
+    batch: list[_Job] = []
+    while jobs and len(batch) < min(most_rows, fits) and key(jobs[-1]) == key(first):
+        batch.append(jobs.pop())
+    return batch
 
 
 def _run_batch(
@@ -196,7 +212,8 @@ def _run_batch(
         columns = slice(longest - len(job.ids), None) if decoder else slice(len(job.ids))
         ids[i, columns] = torch.tensor(job.ids)
         mask[i, columns] = 1
-    rows = _Rows(loaded, batch, generation.stop, longest if decoder else 1, cancel, work)
+    eos = loaded.eos_of(dict(generation.options))
+    rows = _Rows(loaded, batch, generation.stop, longest if decoder else 1, cancel, work, eos)
     passed = {name: _thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
     processors = LogitsProcessorList([_Draw(options, batch)] if generation.sampling else [])
     with torch.inference_mode():
@@ -207,7 +224,7 @@ def _run_batch(
             do_sample=False,
             logits_processor=processors,
             stopping_criteria=[rows],
-            **{**passed, "pad_token_id": loaded.pad_id, "eos_token_id": sorted(loaded.eos_ids)},
+            **{**passed, "pad_token_id": loaded.pad_id, "eos_token_id": sorted(eos)},
         )
     finished = time.perf_counter()
     new = out[:, longest if decoder else 1 :].tolist()
@@ -215,21 +232,24 @@ def _run_batch(
     work.batch_rows = max(work.batch_rows, len(batch))
     work.prompt_tokens += sum(len(job.ids) for job in batch)
     work.padding_tokens += sum(longest - len(job.ids) for job in batch)
+    sequences = len(new) // len(batch)  # the best beams, where several were asked for
     done = []
-    for i, (job, tokens) in enumerate(zip(batch, new, strict=True)):
-        text, kept, reason = _read(loaded, job, tokens, generation.stop, rows.reasons[i])
+    for i, tokens in enumerate(new):
+        job = batch[i // sequences]
+        ended = rows.reasons[i] if sequences == 1 else None
+        text, kept, reason = _read(loaded, job, tokens, generation.stop, ended, eos)
         work.new_tokens += kept
         done.append(
             Completion(
-                job.index,
-                text,
-                reason,
-                None,
-                len(job.ids),
-                kept,
-                started - arrived,
-                finished - started,
-                len(batch),
+                row=job.index,
+                text=text,
+                finish_reason=reason,
+                prompt_tokens=len(job.ids),
+                new_tokens=kept,
+                queue_s=started - arrived,
+                latency_s=finished - started,
+                batch_rows=len(batch),
+                copy=job.copy if sequences == 1 else i % sequences,
             )
         )
     return done
@@ -241,9 +261,10 @@ def _read(
     tokens: list[int],
     stop: tuple[str, ...],
     reason: FinishReason | None,
+    eos: frozenset[int],
 ) -> tuple[str, int, FinishReason]:
     """Return a row's text, its number of new tokens, and why it ended."""
-    end = next((i for i, token in enumerate(tokens) if token in loaded.eos_ids), None)
+    end = next((i for i, token in enumerate(tokens) if token in eos), None)
     if end is None:
         tokens = tokens[: job.most_new]
         fallback: FinishReason = "length"

@@ -7,7 +7,7 @@ import dataclasses
 import gc
 import inspect
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from transformers.utils import logging
 from hfnb import hardware, hub
 from hfnb.engines import torch_attention
 from hfnb.engines.base import EngineInfo, Prompt
-from hfnb.errors import ModelError, ModelFilesError
+from hfnb.errors import EngineError, ModelError, ModelFilesError
 from hfnb.spec import ModelSpec, Task
 
 _SMALL = 500_000_000
@@ -61,6 +61,26 @@ class TorchModel:
             for i, row in zip(chats, rows, strict=True):
                 ids[i] = row
         return ids
+
+    def encode_each(self, prompts: Sequence[Prompt]) -> list[list[int] | EngineError]:
+        """Return the token ids of each prompt, or why it has none."""
+        try:
+            return list(self.encode(prompts))
+        except ModelError:
+            raise
+        except Exception as error:  # one text that is no Unicode spoils the tokenizer's batch
+            if len(prompts) == 1:
+                problem = EngineError(f"The prompt can't be tokenised: {error}")
+                problem.__cause__ = error
+                return [problem]
+            return [each for prompt in prompts for each in self.encode_each([prompt])]
+
+    def eos_of(self, options: Mapping[str, Any]) -> frozenset[int]:
+        """Return the tokens that end a row: the caller's, where there are any, or the model's."""
+        told = options.get("eos_token_id")
+        if told is None:
+            return self.eos_ids
+        return frozenset([told] if isinstance(told, int) else told)
 
     def _tokenise(self, texts: list[Any], *, add_special_tokens: bool = True) -> list[list[int]]:
         encoded = self.tokenizer(
@@ -137,16 +157,25 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, **common)
         with _quiet_when_small(files.folder):
-            model: Any = family.from_pretrained(
+            loaded: Any = family.from_pretrained(
                 files.folder,
                 dtype=_dtype(spec, files, device),
                 use_safetensors=None if spec.allow_pickle else True,
+                output_loading_info=True,
                 **common,
                 **place,
                 **dict(spec.load_options),
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise ModelFilesError(f"{spec.model!r} could not be loaded: {error}") from error
+    except Exception as error:  # many libraries read these files, each with its own exceptions
+        raise ModelFilesError(
+            f"{spec.model!r} could not be loaded: {type(error).__name__}: {error}"
+        ) from error
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):
+        raise ModelFilesError(
+            f"{spec.model!r} lacks {len(missing)} of its weights, such as {missing[0]!r}: "
+            "transformers would make them up at random. Get the model again."
+        )
     if spec.device_map is None:
         model.to(device)
     else:

@@ -80,21 +80,30 @@ class Planner:
 
 
 def new_token_limit(
-    options: dict[str, Any], prompt_tokens: int, context: int | None
+    options: dict[str, Any], prompt_tokens: int, context: int | None, *, shared: bool = True
 ) -> tuple[int, PromptTooLongError | None]:
     """Return how many new tokens a row may have, or why it can't have any.
 
     ``max_length`` counts the row's own prompt, never padding.
+
+    Args:
+        options: The generation options in force.
+        prompt_tokens: The number of tokens of the row's prompt.
+        context: The most positions there are, or ``None``.
+        shared: Whether prompt and answer share them, as in a decoder. In an encoder-decoder each
+            has its own, and ``max_length`` counts the answer alone.
     """
-    if context is not None and prompt_tokens >= context:
+    before = prompt_tokens if shared else 0
+    if context is not None and prompt_tokens > (context - 1 if shared else context):
         return 0, PromptTooLongError(
-            f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}, "
-            "answer included. Shorten the text, or use a model with a longer context."
+            f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}"
+            f"{', answer included' if shared else ''}. Shorten the text, or use a model with a "
+            "longer context."
         )
     if "max_new_tokens" in options:
         most = int(options["max_new_tokens"])
     elif "max_length" in options:
-        most = int(options["max_length"]) - prompt_tokens
+        most = int(options["max_length"]) - before
         if most < 1:
             return 0, PromptTooLongError(
                 f"The prompt has {prompt_tokens:,} tokens and max_length={options['max_length']} "
@@ -102,7 +111,7 @@ def new_token_limit(
             )
     else:
         most = DEFAULT_MAX_NEW_TOKENS
-    return (most if context is None else min(most, context - prompt_tokens)), None
+    return (most if context is None else min(most, context - before)), None
 
 
 def kv_bytes_per_token(loaded: TorchModel) -> int:

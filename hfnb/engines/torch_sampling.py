@@ -52,7 +52,13 @@ class RowRandom:
         else:
             text = f"{seed}:{copy}:{','.join(map(str, prompt_ids))}".encode()
             number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
-        self._generator = torch.Generator().manual_seed(number)
+        self._number = number
+        self._generator = torch.Generator()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin the same stream again."""
+        self._generator.manual_seed(self._number)
         self._ready: list[float] = []
 
     def next(self) -> float:
@@ -72,12 +78,15 @@ def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]
         "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p",
         "epsilon_cutoff", "eta_cutoff",
     }  # fmt: skip
+    of_beams = {"num_beams", "num_return_sequences", "early_stopping", "length_penalty"}
     stored = {
         name: value
         for name, value in model.generation_config.to_diff_dict().items()
         if name in GENERATION_OPTIONS and value is not None
     }
-    if not generation.sampling:
+    if generation.sampling:
+        stored = {name: value for name, value in stored.items() if name not in of_beams}
+    else:
         stored = {name: value for name, value in stored.items() if name not in of_sampling}
     if generation.get("max_length") is not None or generation.get("max_new_tokens") is not None:
         stored.pop("max_length", None)

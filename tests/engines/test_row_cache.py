@@ -142,7 +142,6 @@ def test_columns_that_only_a_finished_row_needed_are_no_longer_read() -> None:
     assert cache.width == 2
 
 
-@pytest.mark.xfail(strict=True, reason="padding is not cleared")
 def test_what_a_finished_row_left_behind_is_never_read_again() -> None:
     """Attention multiplies masked columns by 0, and 0 times NaN is NaN.
 

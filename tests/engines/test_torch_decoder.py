@@ -124,7 +124,6 @@ def test_penalties_and_least_lengths_are_those_of_generate(
     assert work.path == "continuous decoding"
 
 
-@pytest.mark.xfail(strict=True, reason="eos_token_id is ignored")
 def test_an_eos_token_of_the_caller_ends_rows_as_in_generate(
     engine: Engines, early_eos: tuple[TorchEngine, int]
 ) -> None:
@@ -222,7 +221,6 @@ def test_an_empty_prompt_is_that_rows_error_unless_the_model_begins_with_a_bos(
     assert texts(llama, [""], max_new_tokens=4) == [reference(llama, "", max_new_tokens=4)]
 
 
-@pytest.mark.xfail(strict=True, reason="a lone surrogate ends the run")
 def test_text_that_is_no_unicode_is_that_rows_error(engine: Engines) -> None:
     """A lone surrogate, as broken decoding leaves it in a cell, must not end the whole run."""
     llama = engine("llama")

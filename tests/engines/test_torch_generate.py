@@ -44,10 +44,7 @@ def new_word(engine: TorchEngine, options: dict[str, Any]) -> int:
         {"num_beams": 3},
         {"num_beams": 3, "length_penalty": 2.0, "early_stopping": True},
         {"no_repeat_ngram_size": 2},
-        pytest.param(
-            {"encoder_repetition_penalty": 1.5},
-            marks=pytest.mark.xfail(strict=True, reason="generate counts padding"),
-        ),
+        {"encoder_repetition_penalty": 1.5},
         {"num_beams": 2, "repetition_penalty": 2.5},
     ],
     ids=str,
@@ -92,7 +89,6 @@ def test_neutral_values_of_rarer_options_keep_the_fast_way(engine: Engines) -> N
     assert work.path == "continuous decoding"
 
 
-@pytest.mark.xfail(strict=True, reason="generate counts padding")
 def test_min_length_counts_each_row_alone_whatever_stands_beside_it(
     engine: Engines, tiny_model: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -115,7 +111,6 @@ def test_min_length_counts_each_row_alone_whatever_stands_beside_it(
     assert texts(early, prompts, batch_size=8, **options) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="beams search on to the longest row's limit")
 def test_beams_with_max_length_count_each_row_alone(engine: Engines) -> None:
     llama = engine("llama")
     options = {"num_beams": 3, "max_length": 44}
@@ -133,7 +128,6 @@ def test_beams_and_stop_strings_cut_the_best_beam(engine: Engines) -> None:
     assert done.finish_reason == "stop"
 
 
-@pytest.mark.xfail(strict=True, reason="stored beams are searched with random numbers")
 def test_sampling_leaves_a_checkpoints_beams_out(
     engine: Engines, tiny_model: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -260,7 +254,6 @@ def test_a_fault_in_a_t5_batch_stays_in_its_row(engine: Engines) -> None:
     assert [each.text for each in done[:-1]] == [reference(t5, p, max_new_tokens=6) for p in FEW]
 
 
-@pytest.mark.xfail(strict=True, reason="the prompt is taken off the decoder's room")
 def test_an_encoder_decoder_with_positions_answers_a_prompt_as_long_as_its_encoder(
     tiny_model: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -172,7 +172,6 @@ def test_wrong_arguments_are_refused_before_anything_is_loaded(
         )
 
 
-@pytest.mark.xfail(strict=True, reason="a Path is no model_id")
 def test_a_path_is_a_model_id(tiny_model: Tiny) -> None:
     llm = HuggingFacePipeline.from_model_id(
         tiny_model("llama"),  # type: ignore[arg-type]
@@ -240,7 +239,6 @@ def test_several_sequences_of_a_prompt_differ_and_repeat(llm: HuggingFacePipelin
         llm.generate(["a"], num_return_sequences=2)
 
 
-@pytest.mark.xfail(strict=True, reason="all sequences are the best beam")
 def test_several_sequences_of_a_beam_search_are_its_best_beams(llm: HuggingFacePipeline) -> None:
     result = llm.generate(["a"], num_return_sequences=3, num_beams=3)
     assert len({each.text for each in result.generations[0]}) == 3
@@ -277,7 +275,6 @@ def test_a_stream_that_is_left_early_computes_no_further(llm: HuggingFacePipelin
         model.forward = forward
 
 
-@pytest.mark.xfail(strict=True, reason="empty_cache raises on a CPU: the run ends")
 def test_a_fault_while_streaming_reaches_the_caller_at_once(llm: HuggingFacePipeline) -> None:
     model = engine_of(llm).loaded.model
     forward = model.forward
