@@ -14,28 +14,16 @@ from pydantic import ConfigDict, PrivateAttr, field_validator
 
 from hfnb.engines.base import Completion, Delta, Engine, Message, Prompt, Request
 from hfnb.engines.registry import load_engine
-from hfnb.errors import OptionError, closest
+from hfnb.errors import OptionError
 from hfnb.pipelines import engine_of
 from hfnb.spec import (
-    GENERATION_OPTIONS,
-    INTERNAL_OPTIONS,
+    TEXT_OPTIONS,
     GenerationSpec,
     ModelSpec,
     check_batch_size,
     check_task,
+    split_model_kwargs,
 )
-
-_LOAD_OPTIONS = frozenset(
-    """
-    attn_implementation cache_dir code_revision force_download key_mapping load_in_4bit load_in_8bit
-    local_files_only low_cpu_mem_usage max_memory offload_buffers offload_folder offload_state_dict
-    output_loading_info proxies quantization_config state_dict subfolder token tp_plan tp_size
-    use_auth_token variant weights_only
-    """.split()
-)
-_SPEC_OPTIONS = ("revision", "trust_remote_code", "device_map")
-_TEXT_OPTIONS = ("return_full_text", "skip_prompt")
-_GENERATION_NAMES = GENERATION_OPTIONS | INTERNAL_OPTIONS | {"stop", "seed"}
 
 
 class HuggingFacePipeline(BaseLLM):
@@ -127,8 +115,8 @@ class HuggingFacePipeline(BaseLLM):
             OptionError: An argument has an unknown name or an impossible value.
         """
         model_id = os.fspath(model_id)
-        load_options, _ = _route(model_kwargs or {})
-        _, generation = _route({**(model_kwargs or {}), **(pipeline_kwargs or {})})
+        load_options, _ = split_model_kwargs(model_kwargs or {})
+        _, generation = split_model_kwargs({**(model_kwargs or {}), **(pipeline_kwargs or {})})
         GenerationSpec.of(**_without_text_options(generation))
         dtype = load_options.pop("dtype", load_options.pop("torch_dtype", "auto"))
         allow_pickle = load_options.pop("use_safetensors", True) is False
@@ -168,7 +156,9 @@ class HuggingFacePipeline(BaseLLM):
         Raises:
             OptionError: One of them has an unknown name or an impossible value.
         """
-        _, options = _route({**(self.model_kwargs or {}), **(self.pipeline_kwargs or {})})
+        _, options = split_model_kwargs(
+            {**(self.model_kwargs or {}), **(self.pipeline_kwargs or {})}
+        )
         return GenerationSpec.of(**_without_text_options(options))
 
     @property
@@ -204,8 +194,8 @@ class HuggingFacePipeline(BaseLLM):
     ) -> tuple[GenerationSpec, bool]:
         """Merge what one call was given into what the model was set up with."""
         own = {**(self.pipeline_kwargs or {}), **kwargs.pop("pipeline_kwargs", {}), **kwargs}
-        text = {name: own.pop(name) for name in _TEXT_OPTIONS if name in own}
-        _, options = _route({**(self.model_kwargs or {}), **own})
+        text = {name: own.pop(name) for name in TEXT_OPTIONS if name in own}
+        _, options = split_model_kwargs({**(self.model_kwargs or {}), **own})
         generation = GenerationSpec.of(**_without_text_options(options))
         if stop is not None:
             generation = generation.merge(stop=stop)
@@ -285,25 +275,5 @@ def _as_generation(answer: Completion, before: str) -> Generation:
     )
 
 
-def _route(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split mixed keyword arguments by name: those of loading, and those of generating.
-
-    Raises:
-        OptionError: A name is neither, with the closest one.
-    """
-    load_names = {*_LOAD_OPTIONS, *_SPEC_OPTIONS, "dtype", "torch_dtype", "use_safetensors"}
-    loading: dict[str, Any] = {}
-    generating: dict[str, Any] = {}
-    for name, value in options.items():
-        if name in load_names:
-            loading[name] = value
-        elif name in _GENERATION_NAMES or name in _TEXT_OPTIONS:
-            generating[name] = value
-        else:
-            known = (*load_names, *_GENERATION_NAMES, *_TEXT_OPTIONS)
-            raise OptionError(f"Unknown option {name!r}.{closest(name, known)}")
-    return loading, generating
-
-
 def _without_text_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in _TEXT_OPTIONS}
+    return {name: value for name, value in options.items() if name not in TEXT_OPTIONS}

@@ -185,7 +185,7 @@ LOAD_OPTIONS = frozenset(
     """
     attn_implementation cache_dir code_revision device_map dtype force_download key_mapping
     load_in_4bit load_in_8bit local_files_only low_cpu_mem_usage max_memory offload_buffers
-    offload_folder offload_state_dict output_loading_info proxies quantization_config revision
+    offload_folder offload_state_dict proxies quantization_config revision
     state_dict subfolder token torch_dtype tp_plan tp_size trust_remote_code use_auth_token
     use_safetensors variant weights_only
     """.split()

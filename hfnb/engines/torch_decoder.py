@@ -206,7 +206,7 @@ class DecoderLoop:
             options["position_ids"] = positions.to(device)
         if "logits_to_keep" in takes:
             options["logits_to_keep"] = 1
-        out = self._loaded.model(
+        out = self._loaded.in_memory()(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             past_key_values=cache,
@@ -233,10 +233,10 @@ class DecoderLoop:
         yield from out
 
     def _give(self, row: _Row, token: int) -> Iterator[Delta]:
-        self._work.new_tokens += 1
         if token in self._eos_ids:
             row.reason = "eos"
         else:
+            self._work.new_tokens += 1
             row.new_ids.append(token)
             if len(row.new_ids) >= row.most_new:
                 row.reason = "length"

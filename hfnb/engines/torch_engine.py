@@ -12,7 +12,6 @@ from hfnb.engines.torch_decoder import DecoderLoop
 from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_sampling import checkpoint_options
-from hfnb.errors import ModelError
 from hfnb.spec import GenerationSpec
 
 _LOOP_OPTIONS = frozenset(
@@ -38,7 +37,6 @@ class TorchEngine:
     def __init__(self, loaded: TorchModel) -> None:
         self.loaded = loaded
         self._lock = threading.Lock()
-        self._closed = False
         self._why_not_loop = _why_not_loop(loaded)
         engine = "torch generate" if self._why_not_loop else "torch decoder"
         self.info: EngineInfo = dataclasses.replace(loaded.info(engine), note=self._why_not_loop)
@@ -54,9 +52,7 @@ class TorchEngine:
         work: Work | None = None,
     ) -> Iterator[Completion | Delta]:
         """Yield completions as rows finish; see `hfnb.engines.base.Engine`."""
-        if self._closed:
-            raise ModelError(f"{self.loaded.name!r} was unloaded. Load it again with hfnb.load.")
-        options = checkpoint_options(self.loaded.model, generation)
+        options = checkpoint_options(self.loaded.in_memory(), generation)
         beyond = sorted(
             name
             for name, value in options.items()
@@ -97,7 +93,6 @@ class TorchEngine:
 
     def close(self) -> None:
         """Give the model's memory back."""
-        self._closed = True
         self.loaded.close()
 
 

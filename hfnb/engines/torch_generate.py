@@ -172,6 +172,8 @@ def generate_in_batches(
                 else:  # the rows are tried again in halves, until the culprit stands alone
                     work.recomputed_rows += len(batch)
                     most_rows = max(1, len(batch) // 2)
+                    for job in batch:
+                        job.random.restart()
                     jobs.extend(batch)
                 continue
             if cancel.is_set():
@@ -217,7 +219,7 @@ def _run_batch(
     passed = {name: _thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
     processors = LogitsProcessorList([_Draw(options, batch)] if generation.sampling else [])
     with torch.inference_mode():
-        out = loaded.model.generate(
+        out = loaded.in_memory().generate(
             input_ids=ids.to(loaded.device),
             attention_mask=mask.to(loaded.device),
             max_new_tokens=max(job.most_new for job in batch),

@@ -104,6 +104,12 @@ class TorchModel:
         )
         return text
 
+    def in_memory(self) -> Any:
+        """Return the model, or say that it was unloaded."""
+        if self.model is None:
+            raise ModelError(f"{self.name!r} was unloaded. Load it again with hfnb.load.")
+        return self.model
+
     @property
     def has_chat_template(self) -> bool:
         """Whether the tokenizer brings a chat template."""

@@ -88,6 +88,9 @@ def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]
         stored = {name: value for name, value in stored.items() if name not in of_beams}
     else:
         stored = {name: value for name, value in stored.items() if name not in of_sampling}
+    if not model.config.is_encoder_decoder:
+        # It counts the prompt too, and nobody has asked for prompts to be refused.
+        stored.pop("max_length", None)
     if generation.get("max_length") is not None or generation.get("max_new_tokens") is not None:
         stored.pop("max_length", None)
         stored.pop("max_new_tokens", None)

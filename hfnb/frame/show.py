@@ -16,6 +16,13 @@ _ROWS = 10
 _FAILED = 5
 _TEXT_WIDTH = 60
 _HTML_LENGTH = 300
+_QUIET = "var(--jp-ui-font-color2, #616161)"
+_MARKS = {
+    "error": ("✗", "var(--jp-error-color1, #c62828)"),
+    "skipped": ("\N{EN DASH}", _QUIET),
+    "cancelled": ("\N{EN DASH}", _QUIET),
+}
+"""How a row without an output is marked: by a sign, and by JupyterLab's own colour."""
 
 
 class View(NamedTuple):
@@ -38,20 +45,20 @@ def _shown(view: View) -> list[int]:
     return first + [at for at in later if at >= _ROWS][:_FAILED]
 
 
-def _lines(view: View) -> list[tuple[str, list[str], str, str, bool]]:
-    """Return each shown row: label, prompt columns, output, latency, and whether it is ok."""
+def _lines(view: View) -> list[tuple[str, list[str], str, str, str]]:
+    """Return each shown row: label, prompt columns, output, latency, and status."""
     lines = []
     for at in _shown(view):
         row = view.rows.iloc[at]
-        ok = row["status"] == "ok"
+        status = str(row["status"])
         text = (
             _cell(view.outputs[at])
-            if ok
-            else f"{row['status']}: {_cell(row['error'])}".rstrip(": ")
+            if status == "ok"
+            else f"{status}: {_cell(row['error'])}".rstrip(": ")
         )
         latency = "" if pd.isna(row["latency_s"]) else duration(float(row["latency_s"]))
         inputs = [_cell(view.frame[name].iloc[at]) for name in view.columns]
-        lines.append((_cell(view.frame.index[at]), inputs, text, latency, ok))
+        lines.append((_cell(view.frame.index[at]), inputs, text, latency, status))
     return lines
 
 
@@ -64,7 +71,10 @@ def _cell(value: Any) -> str:
 
 def _caption(view: View) -> str:
     shown, total = len(_shown(view)), len(view.rows)
-    return "" if shown == total else f"{shown} of {total:,} rows"
+    if shown == total:
+        return ""
+    more = f": the first {_ROWS}, and the first that failed after them" if shown > _ROWS else ""
+    return f"{shown} of {total:,} rows{more}"
 
 
 def as_text(view: View) -> str:
@@ -102,12 +112,11 @@ def as_html(view: View) -> str:
     )
 
 
-def _html_row(label: str, inputs: list[str], text: str, latency: str, ok: bool) -> str:
-    if ok:
-        output = _html_text(text)
-    else:
-        colour = "var(--jp-error-color1, #c62828)"
-        output = f'<span style="color: {colour}"><strong>✗</strong> {_html_text(text)}</span>'
+def _html_row(label: str, inputs: list[str], text: str, latency: str, status: str) -> str:
+    mark, colour = _MARKS.get(status, ("", ""))
+    output = _html_text(text)
+    if mark:
+        output = f'<span style="color: {colour}"><strong>{mark}</strong> {output}</span>'
     cells = [*(_html_text(each) for each in inputs), output]
     filled = "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
     return (

@@ -131,7 +131,7 @@ class RunStats:
             f"{html.escape(text)}</td></tr>"
             for label, text in self.lines()
         )
-        return f'<table class="hfnb-stats" style="border: none">{rows}</table>'
+        return f'<table class="hfnb-stats" style="border: none; margin-top: 8px">{rows}</table>'
 
 
 def size(count: int) -> str:
