@@ -13,7 +13,8 @@ from models import mixed_prompts, random_llama
 
 TITLE = "PyTorch on a CPU: 64 prompts of mixed length"
 NEW_TOKENS = 32
-_NOTE = """The weights are random, so that the two likeliest tokens are often nearly equal. In float32 the
+_NOTE = """\
+The weights are random, so that the two likeliest tokens are often nearly equal. In float32 the
 candidates write the same texts; in bfloat16 the rounding, which differs with a batch's shape, tips
 some of them over, between the peers as well.
 """
