@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,11 @@ os.environ.update(
 )
 for _name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"):
     os.environ.pop(_name, None)
+
+
+# A shell starts what it runs in the background with SIGINT ignored, and children inherit that: the
+# tests of interrupts, and the kernels they start, would then wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

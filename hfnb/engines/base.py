@@ -97,6 +97,7 @@ class Work:
     padding_tokens: int = 0
     """Positions computed beside them only to make a batch rectangular."""
     new_tokens: int = 0
+    """Tokens that were chosen, those that only end a row not counted."""
     batches: int = 0
     """Groups of prompts that were computed together."""
     batch_rows: int = 0
