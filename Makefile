@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 PINS := pyproject.toml constraints.txt
 PACKAGE := hfnb
+# Jupyter asks root, as whom one works in a container, to say so.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -30,7 +32,7 @@ test-slow: $(VENV)/stamp-dev ## run the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lab: $(VENV)/stamp-all ## open the tour in JupyterLab
-	$(BIN)/python -m jupyterlab notebooks/01-tour.ipynb $(ARGS)
+	$(BIN)/python -m jupyterlab notebooks/01-tour.ipynb $(AS_ROOT) $(ARGS)
 
 check: $(VENV)/stamp-dev ## lint, formatting and types, as CI checks them
 	$(BIN)/ruff check .
