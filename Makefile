@@ -32,7 +32,7 @@ test-slow: $(VENV)/stamp-dev ## run the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lab: $(VENV)/stamp-all ## open the tour in JupyterLab
-	$(BIN)/python -m jupyterlab notebooks/01-tour.ipynb $(AS_ROOT) $(ARGS)
+	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01-tour.ipynb $(AS_ROOT) $(ARGS)
 
 check: $(VENV)/stamp-dev ## lint, formatting and types, as CI checks them
 	$(BIN)/ruff check .
