@@ -15,15 +15,9 @@ from pydantic import ConfigDict, PrivateAttr, field_validator
 from hfnb.engines.base import Completion, Delta, Engine, Message, Prompt, Request
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
+from hfnb.options import TEXT_OPTIONS, split_model_kwargs
 from hfnb.pipelines import engine_of
-from hfnb.spec import (
-    TEXT_OPTIONS,
-    GenerationSpec,
-    ModelSpec,
-    check_batch_size,
-    check_task,
-    split_model_kwargs,
-)
+from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size, check_task
 
 
 class HuggingFacePipeline(BaseLLM):

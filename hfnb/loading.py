@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from hfnb import hardware
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
-from hfnb.spec import (
-    TEXT_OPTIONS,
-    GenerationSpec,
-    ModelSpec,
-    check_batch_size,
-    split_model_kwargs,
-    split_options,
-)
+from hfnb.options import TEXT_OPTIONS, split_model_kwargs, split_options
+from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline

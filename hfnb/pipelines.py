@@ -6,7 +6,8 @@ from typing import Any
 
 from hfnb.engines.base import Engine
 from hfnb.errors import ModelError, OptionError
-from hfnb.spec import GENERATION_OPTIONS, check_task
+from hfnb.options import GENERATION_OPTIONS
+from hfnb.spec import check_task
 
 # What transformers 5 fills in for options that nobody has set.
 _DEFAULTS: dict[str, Any] = {

@@ -6,13 +6,18 @@ Nothing here imports torch or transformers: a typo is found before the slow part
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 import os
-from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from hfnb.errors import OptionError, closest, listing
+from hfnb.options import (
+    GENERATION_OPTIONS,
+    INTERNAL_OPTIONS,
+    check_option,
+    check_stop,
+    freeze,
+    is_whole,
+)
 
 Task = Literal["text-generation", "text2text-generation", "summarization", "translation"]
 TASKS: tuple[Task, ...] = (
@@ -36,31 +41,6 @@ _DTYPE_ALIASES = {
 DEFAULT_MAX_NEW_TOKENS = 256
 """New tokens a row when neither the caller nor the model says otherwise: what transformers'
 text-generation pipeline uses too."""
-
-
-class _FrozenDict(dict[Any, Any]):
-    """A dictionary that can be hashed, and so must not be changed."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(frozenset(self.items()))
-
-
-def freeze(value: Any) -> Any:
-    """Return a value in which lists are tuples and dictionaries can be hashed, all the way down."""
-    if isinstance(value, (list, tuple)):
-        return tuple(freeze(each) for each in value)
-    if isinstance(value, dict):
-        return _FrozenDict({freeze(name): freeze(each) for name, each in value.items()})
-    return value
-
-
-def _is_whole(value: object) -> bool:
-    """Whether it is an int, of Python's own or numpy's."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_task(task: str | None) -> Task | None:
@@ -96,7 +76,7 @@ def check_batch_size(batch_size: int | str) -> int | Literal["auto"]:
     """Return ``batch_size`` when it is ``"auto"`` or at least 1, else raise `OptionError`."""
     if isinstance(batch_size, str) and batch_size == "auto":
         return "auto"
-    if _is_whole(batch_size) and int(batch_size) >= 1:
+    if is_whole(batch_size) and int(batch_size) >= 1:
         return int(batch_size)
     raise OptionError(f"batch_size is 'auto' or a number of rows, 1 or more; not {batch_size!r}.")
 
@@ -157,114 +137,6 @@ class ModelSpec:
             )
 
 
-# The options of transformers' GenerationConfig that change what is generated (a test compares
-# them with the installed transformers). What only changes the form of generate's return value,
-# or how it runs, is hfnb's own business.
-GENERATION_OPTIONS = frozenset(
-    """
-    max_length max_new_tokens min_length min_new_tokens early_stopping max_time do_sample num_beams
-    temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff repetition_penalty
-    encoder_repetition_penalty length_penalty no_repeat_ngram_size bad_words_ids renormalize_logits
-    forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty
-    suppress_tokens begin_suppress_tokens sequence_bias token_healing guidance_scale
-    watermarking_config num_return_sequences pad_token_id bos_token_id eos_token_id
-    encoder_no_repeat_ngram_size decoder_start_token_id cache_implementation cache_config
-    """.split()
-)
-INTERNAL_OPTIONS = frozenset(
-    """
-    use_cache output_attentions output_hidden_states output_scores output_logits
-    return_dict_in_generate is_assistant num_assistant_tokens num_assistant_tokens_schedule
-    assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size
-    assistant_early_exit assistant_lookbehind target_lookbehind compile_config disable_compile
-    continuous_batching_config low_memory penalty_alpha dola_layers diversity_penalty
-    num_beam_groups constraints force_words_ids prefill_chunk_size transformers_version stop_strings
-    """.split()
-)
-LOAD_OPTIONS = frozenset(
-    """
-    attn_implementation cache_dir code_revision device_map dtype force_download key_mapping
-    load_in_4bit load_in_8bit local_files_only low_cpu_mem_usage max_memory offload_buffers
-    offload_folder offload_state_dict proxies quantization_config revision
-    state_dict subfolder token torch_dtype tp_plan tp_size trust_remote_code use_auth_token
-    use_safetensors variant weights_only
-    """.split()
-)
-"""The arguments of transformers' ``from_pretrained``, as far as they are not hfnb's business."""
-TEXT_OPTIONS = frozenset({"return_full_text", "skip_prompt"})
-"""What LangChain's users may say about the form of the text, among the generation options."""
-_WHOLE_FROM = {
-    "max_new_tokens": 1,
-    "max_length": 1,
-    "min_new_tokens": 0,
-    "min_length": 0,
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "top_k": 0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "seed": 0,
-}
-_SHARE = ("top_p", "top_h", "typical_p")
-_POSITIVE = ("repetition_penalty", "encoder_repetition_penalty")
-_FINITE = ("length_penalty", "guidance_scale", "max_time", "epsilon_cutoff", "eta_cutoff")
-_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-_FLAGS = ("do_sample", "renormalize_logits", "remove_invalid_values", "token_healing")
-
-
-def _check_option(name: str, value: Any) -> Any:
-    """Check one generation option's type and range; return it, with lists made tuples."""
-    if value is None:
-        return None
-    if name in _WHOLE_FROM:
-        least = _WHOLE_FROM[name]
-        if not _is_whole(value) or value < least:
-            raise OptionError(f"{name} is a whole number, {least} or more; not {value!r}.")
-        return int(value)
-    if name == "temperature":
-        if not _is_number(value) or not 0 <= value < float("inf"):
-            raise OptionError(
-                f"temperature is a number, 0 or more; not {value!r}. 0 always takes the likeliest "
-                "token, 1 samples from the model's own distribution."
-            )
-        return float(value)
-    if name in _SHARE:
-        if not _is_number(value) or not 0 < value <= 1:
-            raise OptionError(f"{name} is a share, above 0 and at most 1; not {value!r}.")
-        return float(value)
-    if name == "min_p":
-        if not _is_number(value) or not 0 <= value <= 1:
-            raise OptionError(f"min_p is a share, 0 (off) to 1; not {value!r}.")
-        return float(value)
-    if name in _POSITIVE:
-        if not _is_number(value) or not 0 < value < float("inf"):
-            raise OptionError(f"{name} is a number above 0; not {value!r}.")
-        return float(value)
-    if name in _FINITE:
-        if not _is_number(value) or not math.isfinite(value):
-            raise OptionError(f"{name} is a number; not {value!r}.")
-        return float(value)
-    if name in _TOKENS:
-        ids = value if isinstance(value, (list, tuple)) else [value]
-        if not ids or not all(_is_whole(each) and each >= 0 for each in ids):
-            raise OptionError(f"{name} is a token's number, or a list of them; not {value!r}.")
-        return int(value) if ids is not value else tuple(map(int, ids))
-    if name in _FLAGS and not isinstance(value, bool):
-        raise OptionError(f"{name} is True or False; not {value!r}.")
-    return freeze(value)
-
-
-def _check_stop(stop: Any) -> tuple[str, ...]:
-    strings = (stop,) if isinstance(stop, str) else stop
-    if not isinstance(strings, Iterable):
-        raise OptionError(f"stop is a string or a list of strings; not {stop!r}.")
-    strings = tuple(strings)
-    for each in strings:
-        if not isinstance(each, str) or not each:
-            raise OptionError(f"stop holds strings that are not empty; not {each!r}.")
-    return strings
-
-
 @dataclasses.dataclass(frozen=True)
 class GenerationSpec:
     """How to generate. Make one with `GenerationSpec.of`, which checks names and values.
@@ -307,14 +179,14 @@ class GenerationSpec:
         own: dict[str, Any] = {}
         for name, value in given.items():
             if name == "stop":
-                own["stop"] = () if value is None else _check_stop(value)
+                own["stop"] = () if value is None else check_stop(value)
             elif name == "temperature":
-                checked = _check_option(name, value)
+                checked = check_option(name, value)
                 own["temperature"] = 0.0 if checked is None else checked
             elif name == "seed":
-                own["seed"] = _check_option(name, value)
+                own["seed"] = check_option(name, value)
             elif name in GENERATION_OPTIONS:
-                merged[name] = _check_option(name, value)
+                merged[name] = check_option(name, value)
             elif name in INTERNAL_OPTIONS:
                 raise OptionError(f"{name} is not for callers of hfnb: the engine sets it itself.")
             else:
@@ -369,38 +241,3 @@ class GenerationSpec:
         if self.seed is not None:
             shown["seed"] = self.seed
         return shown
-
-
-def split_options(
-    options: Mapping[str, Any], own: Iterable[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split keyword arguments into those named in ``own`` and the generation options.
-
-    Raises:
-        OptionError: A name is neither, with the closest of both.
-    """
-    own = tuple(own)
-    mine = {k: v for k, v in options.items() if k in own}
-    rest = {k: v for k, v in options.items() if k not in own}
-    known = {*GENERATION_OPTIONS, *INTERNAL_OPTIONS, "stop", "seed"}
-    for name in rest:
-        if name not in known:
-            shown = (*own, *GENERATION_OPTIONS, "stop", "seed")
-            raise OptionError(f"Unknown option {name!r}.{closest(name, shown)}")
-    return mine, rest
-
-
-def split_model_kwargs(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split what LangChain calls ``model_kwargs`` into options of loading and of generating.
-
-    Raises:
-        OptionError: A name is neither, with the closest one.
-    """
-    generating = {*GENERATION_OPTIONS, *INTERNAL_OPTIONS, *TEXT_OPTIONS, "stop", "seed"}
-    for name in options:
-        if name not in LOAD_OPTIONS and name not in generating:
-            raise OptionError(
-                f"Unknown option {name!r}.{closest(name, (*LOAD_OPTIONS, *generating))}"
-            )
-    load = {name: value for name, value in options.items() if name in LOAD_OPTIONS}
-    return load, {name: value for name, value in options.items() if name in generating}

@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfnb.errors import OptionError
+from hfnb.options import GENERATION_OPTIONS, INTERNAL_OPTIONS, split_model_kwargs, split_options
 from hfnb.spec import (
-    GENERATION_OPTIONS,
-    INTERNAL_OPTIONS,
     TASKS,
     GenerationSpec,
     ModelSpec,
@@ -24,8 +23,6 @@ from hfnb.spec import (
     check_batch_size,
     check_dtype,
     check_task,
-    split_model_kwargs,
-    split_options,
 )
 
 # --- names ------------------------------------------------------------------------------------

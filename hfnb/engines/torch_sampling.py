@@ -21,7 +21,8 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from hfnb.spec import GENERATION_OPTIONS, GenerationSpec
+from hfnb.options import GENERATION_OPTIONS
+from hfnb.spec import GenerationSpec
 
 _TRANSFORMERS_TOP_K = 50
 """What transformers' sampling takes when neither the caller nor the checkpoint names a top_k."""

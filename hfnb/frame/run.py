@@ -16,7 +16,8 @@ from hfnb.frame.prompts import Parts, take_apart
 from hfnb.frame.result import RunResult, own_copy
 from hfnb.frame.runner import Run
 from hfnb.frame.template import check_columns
-from hfnb.spec import GenerationSpec, check_batch_size, split_options
+from hfnb.options import split_options
+from hfnb.spec import GenerationSpec, check_batch_size
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
