@@ -125,7 +125,7 @@ class HuggingFacePipeline(BaseLLM):
             device_map=found if device_map is None else device_map,
             dtype=dtype,
             revision=load_options.pop("revision", None),
-            trust_remote_code=bool(load_options.pop("trust_remote_code", False)),
+            trust_remote_code=load_options.pop("trust_remote_code", False),
             allow_pickle=allow_pickle,
             load_options=tuple(load_options.items()),
         )

@@ -157,8 +157,7 @@ class RowCache(Cache):
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows, given in rising order. The others' places are filled from the end.
 
-        Returns nothing, but afterwards row ``i`` is what ``rows[i]`` was only if no row was
-        moved; use `order_after_keep` for the order.
+        `order_after_keep` says which row then stands where.
         """
         order = self.order_after_keep(rows)
         for target, source in enumerate(order):

@@ -300,8 +300,7 @@ class DecoderLoop:
             others = []
             self._cache, self._last = None, self._last[:0]
         self._active = others
-        if self._loaded.device.type != "cpu":
-            torch.accelerator.empty_cache()
+        self._loaded.release_cache()
         if len(again) == 1 and not others:
             row = again[0]
             problem = EngineError(f"{type(error).__name__}: {error}")

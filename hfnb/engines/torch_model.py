@@ -139,8 +139,12 @@ class TorchModel:
         """Drop the model and give its memory back."""
         self.model = None
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.release_cache()
+
+    def release_cache(self) -> None:
+        """Give back what PyTorch keeps of an accelerator's memory for later tensors."""
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).empty_cache()
 
 
 def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:

@@ -303,3 +303,15 @@ def test_langchains_cache_keeps_apart_models_with_other_settings(
         assert make(max_new_tokens=tokens).invoke("a") == expected
         assert make(max_new_tokens=tokens).invoke("a") == expected
     assert len(cache._cache) == 2
+
+
+@pytest.mark.parametrize("value", ["False", 1])
+def test_code_of_a_model_runs_only_for_a_real_true(value: object, tiny_model: Tiny) -> None:
+    """``bool("False")`` is true: such a value must be refused, not taken as a yes."""
+    with pytest.raises(OptionError, match="trust_remote_code"):
+        HuggingFacePipeline.from_model_id(
+            str(tiny_model("llama")),
+            "text-generation",
+            device=-1,
+            model_kwargs={"trust_remote_code": value},
+        )
