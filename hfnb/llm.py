@@ -12,7 +12,7 @@ from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from pydantic import ConfigDict, PrivateAttr, field_validator
 
-from hfnb.engines.base import Completion, Delta, Engine, Message, Prompt, Request
+from hfnb.engines.base import Chat, Completion, Delta, Engine, Message, Prompt, Request
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
 from hfnb.options import TEXT_OPTIONS, split_model_kwargs
@@ -181,7 +181,7 @@ class HuggingFacePipeline(BaseLLM):
     def to_prompt(self, text: str) -> Prompt:
         """Return what the engine gets for a text: the text, or a user message."""
         wrap = self._engine.info.has_chat_template if self.chat == "auto" else self.chat
-        return (Message("user", text),) if wrap else text
+        return Chat((Message("user", text),)) if wrap else text
 
     def _call_options(
         self, stop: list[str] | None, kwargs: dict[str, Any]

@@ -69,6 +69,10 @@ LOAD_OPTIONS = frozenset(
     """.split()
 )
 """The arguments of transformers' ``from_pretrained``, as far as they are not hfnb's business."""
+PROMPT_OPTIONS = frozenset({"src_lang", "tgt_lang", "truncation"})
+"""How the prompt is read: the languages of a translation, and what is done when it is too long."""
+CALL_OPTIONS = GENERATION_OPTIONS | PROMPT_OPTIONS | {"stop", "seed"}
+"""Every option that a caller may give to one call."""
 TEXT_OPTIONS = frozenset({"return_full_text", "skip_prompt"})
 """What LangChain's users may say about the form of the text, among the generation options."""
 _WHOLE_FROM = {
@@ -127,6 +131,17 @@ def check_option(name: str, value: Any) -> Any:
         if not ids or not all(is_whole(each) and each >= 0 for each in ids):
             raise OptionError(f"{name} is a token's number, or a list of them; not {value!r}.")
         return int(value) if ids is not value else tuple(map(int, ids))
+    if name in ("src_lang", "tgt_lang"):
+        if not isinstance(value, str) or not value:
+            raise OptionError(f"{name} is a language's code, such as 'fr'; not {value!r}.")
+        return value
+    if name == "truncation":
+        if value not in (False, True, "error", "value"):
+            raise OptionError(
+                f"truncation is 'error' or 'value'; not {value!r}. 'value' takes tokens out of "
+                "the middle of a prompt that is too long, so that its beginning and end stay."
+            )
+        return "value" if value in (True, "value") else "error"
     if name in _FLAGS and not isinstance(value, bool):
         raise OptionError(f"{name} is True or False; not {value!r}.")
     return freeze(value)
@@ -155,11 +170,9 @@ def split_options(
     own = tuple(own)
     mine = {k: v for k, v in options.items() if k in own}
     rest = {k: v for k, v in options.items() if k not in own}
-    known = {*GENERATION_OPTIONS, *INTERNAL_OPTIONS, "stop", "seed"}
     for name in rest:
-        if name not in known:
-            shown = (*own, *GENERATION_OPTIONS, "stop", "seed")
-            raise OptionError(f"Unknown option {name!r}.{closest(name, shown)}")
+        if name not in CALL_OPTIONS and name not in INTERNAL_OPTIONS:
+            raise OptionError(f"Unknown option {name!r}.{closest(name, (*own, *CALL_OPTIONS))}")
     return mine, rest
 
 
@@ -169,7 +182,7 @@ def split_model_kwargs(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     Raises:
         OptionError: A name is neither, with the closest one.
     """
-    generating = {*GENERATION_OPTIONS, *INTERNAL_OPTIONS, *TEXT_OPTIONS, "stop", "seed"}
+    generating = CALL_OPTIONS | INTERNAL_OPTIONS | TEXT_OPTIONS
     for name in options:
         if name not in LOAD_OPTIONS and name not in generating:
             raise OptionError(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from hfnb.errors import OptionError, closest, listing
 from hfnb.options import (
-    GENERATION_OPTIONS,
+    CALL_OPTIONS,
     INTERNAL_OPTIONS,
     check_option,
     check_stop,
@@ -137,6 +137,13 @@ class ModelSpec:
             )
 
 
+class Grammar(NamedTuple):
+    """What new text must be; tokens that would lead away from it can't be chosen."""
+
+    kind: Literal["json_schema", "regex", "ebnf", "structural_tag"]
+    text: str
+
+
 @dataclasses.dataclass(frozen=True)
 class GenerationSpec:
     """How to generate. Make one with `GenerationSpec.of`, which checks names and values.
@@ -146,13 +153,17 @@ class GenerationSpec:
         stop: Strings that end a row; the text before the first one is kept.
         seed: Makes sampling repeat. A row's result depends on the seed and its prompt alone, not
             on the rows beside it.
-        options: Every other generation option by its transformers name, as sorted pairs.
+        options: Every other option of a call by its name, as sorted pairs.
+        grammar: What the new text must be, or ``None``.
+        keep_tokens: Special tokens that stay in the text, such as those around a tool call.
     """
 
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    grammar: Grammar | None = None
+    keep_tokens: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, **options: Any) -> GenerationSpec:
@@ -185,13 +196,12 @@ class GenerationSpec:
                 own["temperature"] = 0.0 if checked is None else checked
             elif name == "seed":
                 own["seed"] = check_option(name, value)
-            elif name in GENERATION_OPTIONS:
+            elif name in CALL_OPTIONS:
                 merged[name] = check_option(name, value)
             elif name in INTERNAL_OPTIONS:
                 raise OptionError(f"{name} is not for callers of hfnb: the engine sets it itself.")
             else:
-                known = (*GENERATION_OPTIONS, "stop", "seed")
-                raise OptionError(f"Unknown option {name!r}.{closest(name, known)}")
+                raise OptionError(f"Unknown option {name!r}.{closest(name, CALL_OPTIONS)}")
         if given.get("max_new_tokens") is not None:
             merged.pop("max_length", None)
         elif given.get("max_length") is not None:
@@ -240,4 +250,6 @@ class GenerationSpec:
             shown["stop"] = list(self.stop)
         if self.seed is not None:
             shown["seed"] = self.seed
+        if self.grammar is not None:
+            shown["grammar"] = self.grammar
         return shown

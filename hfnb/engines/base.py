@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hfnb.errors import RowError
 from hfnb.spec import GenerationSpec, Task
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Message(NamedTuple):
     """One message of a chat."""
 
     role: str
-    """``"system"``, ``"user"`` or ``"assistant"``."""
+    """``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``."""
     content: str
+    fields: Mapping[str, Any] = _NOTHING
+    """What chat templates read besides: ``tool_calls``, ``tool_call_id``, ``name``, ..."""
 
 
-Prompt = str | tuple[Message, ...]
+class Chat(NamedTuple):
+    """Messages, and how the model's chat template is to render them."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """The functions that the model may call, as JSON schemas in OpenAI's form."""
+    options: Mapping[str, Any] = _NOTHING
+    """Further variables of the template, such as ``enable_thinking``."""
+    prefill: bool = False
+    """Whether the answer continues the last message, which is the assistant's."""
+
+
+Prompt = str | Chat
 """Plain text, or messages for the model's chat template."""
 
 FinishReason = Literal["eos", "stop", "length", "cancelled"]
@@ -82,6 +99,8 @@ class EngineInfo:
     """The most tokens, prompt and answer together; ``None`` when the model has no limit."""
     has_chat_template: bool
     load_s: float
+    template_variables: frozenset[str] = frozenset()
+    """The variables that the chat template reads, such as ``"tools"``."""
     note: str = ""
     """Why this engine, or what was chosen for the user."""
 

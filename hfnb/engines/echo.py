@@ -19,7 +19,7 @@ from hfnb.spec import GenerationSpec, Task
 def _text_of(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
-    return "\n".join(message.content for message in prompt)
+    return "\n".join(message.content for message in prompt.messages)
 
 
 class EchoEngine:
@@ -66,6 +66,7 @@ class EchoEngine:
             context_length=context_length,
             has_chat_template=True,
             load_s=0.0,
+            template_variables=frozenset({"messages", "tools"}),
         )
 
     def count_tokens(self, prompt: Prompt) -> int:

@@ -17,7 +17,8 @@ from transformers.utils import logging
 
 from hfnb import hardware, hub
 from hfnb.engines import torch_attention
-from hfnb.engines.base import EngineInfo, Prompt
+from hfnb.engines.base import Chat, EngineInfo, Prompt
+from hfnb.engines.chat_template import template_variables
 from hfnb.errors import EngineError, ModelError, ModelFilesError
 from hfnb.spec import ModelSpec, Task
 
@@ -55,7 +56,7 @@ class TorchModel:
             for i, row in zip(plain, self._tokenise([prompts[i] for i in plain]), strict=True):
                 ids[i] = row
         if chats:
-            texts = [self._render(prompts[i]) for i in chats]
+            texts = [self._render(prompt) for prompt in prompts if not isinstance(prompt, str)]
             # The template writes the special tokens itself; a second BOS would change the answer.
             rows = self._tokenise(texts, add_special_tokens=False)
             for i, row in zip(chats, rows, strict=True):
@@ -70,7 +71,10 @@ class TorchModel:
             raise
         except Exception as error:  # one text that is no Unicode spoils the tokenizer's batch
             if len(prompts) == 1:
-                problem = EngineError(f"The prompt can't be tokenised: {error}")
+                what = (
+                    "tokenised" if isinstance(prompts[0], str) else "rendered by the chat template"
+                )
+                problem = EngineError(f"The prompt can't be {what}: {error}")
                 problem.__cause__ = error
                 return [problem]
             return [each for prompt in prompts for each in self.encode_each([prompt])]
@@ -92,15 +96,19 @@ class TorchModel:
         rows: list[list[int]] = encoded["input_ids"]
         return rows
 
-    def _render(self, messages: Any) -> str:
+    def _render(self, chat: Chat) -> str:
         if not self.has_chat_template:
             raise ModelError(
                 f"{self.name!r} has no chat template, so it takes text and no messages. Use a "
                 "plain prompt (chat=False, PromptTemplate), or an instruct model."
             )
-        chat = [{"role": message.role, "content": message.content} for message in messages]
         text: str = self.tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, tokenize=False
+            [{"role": each.role, "content": each.content, **each.fields} for each in chat.messages],
+            tools=list(chat.tools) or None,
+            add_generation_prompt=not chat.prefill,
+            continue_final_message=chat.prefill,
+            tokenize=False,
+            **chat.options,
         )
         return text
 
@@ -133,6 +141,7 @@ class TorchModel:
             context_length=self.context_length,
             has_chat_template=self.has_chat_template,
             load_s=self.load_s,
+            template_variables=template_variables(self.tokenizer.chat_template),
         )
 
     def close(self) -> None:

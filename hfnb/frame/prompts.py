@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
-from hfnb.engines.base import Message, Prompt
+from hfnb.engines.base import Prompt
 from hfnb.errors import RowError, TemplateError
 from hfnb.frame.cells import Cell, Empty, plain
 from hfnb.frame.template import Skipped, Template, slices
@@ -173,28 +173,21 @@ def _rows(
 
 
 def prompt_of(value: Any) -> Prompt:
-    """Turn LangChain's prompt values, messages and texts into a prompt for an engine."""
+    """Turn what a LangChain step gives to a model into a prompt for an engine."""
     from langchain_core.messages import BaseMessage
     from langchain_core.prompt_values import ChatPromptValue, PromptValue
+
+    from hfnb.chat_messages import chat_of
 
     if isinstance(value, str):
         return value
     if isinstance(value, ChatPromptValue):
-        return messages_of(value.to_messages())
+        return chat_of(value.to_messages())
     if isinstance(value, PromptValue):
         return value.to_string()
     if isinstance(value, (list, tuple)) and all(isinstance(each, BaseMessage) for each in value):
-        return messages_of(list(value))
+        return chat_of(value)
     raise TypeError(f"a model takes text or messages, not {type(value).__name__}")
-
-
-def messages_of(messages: list[Any]) -> tuple[Message, ...]:
-    """Turn LangChain messages into an engine's messages."""
-    roles = {"human": "user", "ai": "assistant"}
-    return tuple(
-        Message(getattr(each, "role", None) or roles.get(each.type, each.type), str(each.text))
-        for each in messages
-    )
 
 
 class _Step(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from hfnb.engines.base import Completion, Engine, Message, Prompt, Request, Work
+from hfnb.engines.base import Chat, Completion, Engine, Message, Prompt, Request, Work
 from hfnb.errors import RowError
 from hfnb.frame.progress import DRAW_EVERY_S, Display, Progress
 from hfnb.frame.prompts import PromptSource
@@ -160,10 +160,10 @@ class Run:
                 self._fail(at, prompt)
             else:
                 self._messages = True
-                yield Request(at, (*self._system, *prompt))
+                yield Request(at, prompt._replace(messages=(*self._system, *prompt.messages)))
 
     def _as_chat(self, prompt: str) -> Prompt:
-        return (*self._system, Message("user", prompt))
+        return Chat((*self._system, Message("user", prompt)))
 
     def _take(self, completion: Completion) -> None:
         output: Any = completion.text

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from hfnb.engines import torch_decoder
-from hfnb.engines.base import Completion, Engine, Message, Request, Work
+from hfnb.engines.base import Chat, Completion, Engine, Message, Request, Work
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.errors import EngineError, ModelError, PromptTooLongError
 from hfnb.spec import GenerationSpec
@@ -157,7 +157,7 @@ def test_the_checkpoints_own_options_count_until_the_caller_gives_others(
 
 def test_messages_go_through_the_chat_template_with_no_second_bos(engine: Engines) -> None:
     phi3 = engine("phi3")
-    chat = (Message("system", "Be brief."), Message("user", "What is 2 and 2?"))
+    chat = Chat((Message("system", "Be brief."), Message("user", "What is 2 and 2?")))
     rendered = "<|system|>\nBe brief.<|end|>\n<|user|>\nWhat is 2 and 2?<|end|>\n<|assistant|>\n"
     tokenizer = phi3.loaded.tokenizer
     assert phi3.loaded.encode([chat]) == [tokenizer(rendered, add_special_tokens=False).input_ids]
@@ -170,7 +170,7 @@ def test_messages_for_a_model_without_a_chat_template_are_refused_in_words(
     engine: Engines,
 ) -> None:
     with pytest.raises(ModelError, match=r"no chat template.*chat=False"):
-        answers(engine("gpt2"), [(Message("user", "hello"),)], max_new_tokens=2)
+        answers(engine("gpt2"), [Chat((Message("user", "hello"),))], max_new_tokens=2)
 
 
 def test_the_users_tokenizer_is_left_as_it_was(

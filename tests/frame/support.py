@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 import hfnb
-from hfnb.engines.base import Request
+from hfnb.engines.base import Chat, Request
 
 
 class Recorder(hfnb.EchoEngine):
@@ -48,3 +48,9 @@ def prompts_of_column(values: Any, template: str = "<{x}>", **options: Any) -> l
 def workers() -> list[str]:
     """Return the threads of runs that have not ended."""
     return [each.name for each in threading.enumerate() if each.name.startswith("hfnb-")]
+
+
+def said(request: Request) -> list[tuple[str, str]]:
+    """Return the messages that an engine was asked with: role and text."""
+    assert isinstance(request.prompt, Chat)
+    return [(each.role, each.content) for each in request.prompt.messages]

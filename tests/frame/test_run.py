@@ -12,7 +12,7 @@ import pytest
 import hfnb
 from hfnb.frame.store import RowStore
 from hfnb.frame.template import Template
-from tests.frame.support import Recorder, echo
+from tests.frame.support import Recorder, echo, said
 
 INDEXES = [
     pd.RangeIndex(3),
@@ -318,7 +318,7 @@ def test_a_text_prompt_becomes_a_user_message_where_it_is_a_chat(chat: Any) -> N
     result = hfnb.run(
         pd.DataFrame({"x": ["a"]}), "{x}", engine, chat=chat, system="Be kind.", progress=False
     )
-    assert engine.asked[0].prompt == (("system", "Be kind."), ("user", "a"))
+    assert said(engine.asked[0]) == [("system", "Be kind."), ("user", "a")]
     assert result.stats.chat
     assert "chat template" in str(result.stats)
 
