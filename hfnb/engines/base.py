@@ -73,6 +73,8 @@ class Completion(NamedTuple):
     """The most rows that were computed together with this one, itself included."""
     copy: int = 0
     """The request's copy number, or which of several beams this is."""
+    truncated_tokens: int = 0
+    """Tokens that were taken out of a prompt too long, with ``truncation="value"``."""
 
 
 class Delta(NamedTuple):

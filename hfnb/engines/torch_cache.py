@@ -82,12 +82,12 @@ class RowCache(Cache):
 
     Args:
         layers: The number of layers of the model.
-        rows: The most rows at a time.
+        rows: How many rows to make room for at first.
     """
 
-    def __init__(self, layers: int, rows: int) -> None:
+    def __init__(self, layers: int, rows: int = 1) -> None:
         self._window = _Window()
-        self._most_rows = rows
+        self._room_for_rows = rows
         self._columns = 0
         self._used_rows = 0
         self.lengths: list[int] = []
@@ -119,7 +119,7 @@ class RowCache(Cache):
         at, count = self._window, len(lengths)
         if not at.rows:
             at.left = at.right = 0
-        self._make_room(filled, max(longest, at.width) + 1)
+        self._make_room(filled, at.rows + count, max(longest, at.width) + 1)
         if at.right < longest:
             self._shift(longest - at.right)
         rows = slice(at.rows, at.rows + count)
@@ -159,23 +159,14 @@ class RowCache(Cache):
 
         `order_after_keep` says which row then stands where.
         """
-        order = self.order_after_keep(rows)
-        for target, source in enumerate(order):
-            if target != source:
-                for layer in self._layers:
-                    layer.keys[target] = layer.keys[source]
-                    layer.values[target] = layer.values[source]
+        order = order_after_keep(rows)
+        if order:
+            for layer in self._layers:
+                keep_rows(layer.keys, order)
+                keep_rows(layer.values, order)
         self.lengths = [self.lengths[source] for source in order]
         self._window.rows = len(order)
         self._trim()
-
-    @staticmethod
-    def order_after_keep(rows: Sequence[int]) -> list[int]:
-        """Return which row comes to stand at each place when `keep` keeps ``rows``."""
-        count = len(rows)
-        stay = {row for row in rows if row < count}
-        movers = iter(sorted((row for row in rows if row >= count), reverse=True))
-        return [place if place in stay else next(movers) for place in range(count)]
 
     def mask(self, extra: int, device: torch.device) -> torch.Tensor:
         """Return the attention mask, [rows, width + extra]: 1 for tokens, 0 for padding."""
@@ -192,16 +183,21 @@ class RowCache(Cache):
         at = self._window
         at.left = at.right - max(self.lengths, default=0)
 
-    def _make_room(self, like: Any, columns: int) -> None:
+    def _make_room(self, like: Any, rows: int, columns: int) -> None:
         if not self._layers[0].is_initialized:
             self._columns = columns + _ROOM
+            self._room_for_rows = max(self._room_for_rows, rows)
             for mine, new in zip(self._layers, like.layers, strict=True):
                 for name in ("keys", "values"):
                     _, heads, _, size = getattr(new, name).shape
-                    shape = (self._most_rows, heads, self._columns, size)
+                    shape = (self._room_for_rows, heads, self._columns, size)
                     setattr(mine, name, _zeros(shape, getattr(new, name)))
                 mine.is_initialized = True
-        elif columns > self._columns:
+            return
+        if rows > self._room_for_rows:
+            self._room_for_rows = max(rows, 2 * self._room_for_rows)
+            self._resize(max(columns, self._columns))
+        if columns > self._columns:
             self._resize(columns + max(_ROOM, columns // 4))
 
     def _resize(self, columns: int) -> None:
@@ -209,7 +205,7 @@ class RowCache(Cache):
         for layer in self._layers:
             for name in ("keys", "values"):
                 old = getattr(layer, name)
-                new = _zeros((*old.shape[:2], columns, old.shape[3]), old)
+                new = _zeros((self._room_for_rows, old.shape[1], columns, old.shape[3]), old)
                 new[: at.rows, :, :width] = old[: at.rows, :, at.left : at.right]
                 setattr(layer, name, new)
         at.left, at.right, self._columns = 0, width, columns
@@ -226,6 +222,29 @@ class RowCache(Cache):
             for buffer in (layer.keys, layer.values):
                 moved = buffer[: at.rows, :, old].clone()
                 buffer[: at.rows, :, at.left : at.right] = moved
+
+
+def order_after_keep(rows: Sequence[int]) -> list[int]:
+    """Return which row comes to stand at each place when only ``rows`` are kept.
+
+    Most stay where they are; rows from the end fill the places of those that go.
+
+    Example:
+        >>> order_after_keep([0, 2, 3])
+        [0, 3, 2]
+    """
+    count = len(rows)
+    stay = {row for row in rows if row < count}
+    movers = iter(sorted((row for row in rows if row >= count), reverse=True))
+    return [place if place in stay else next(movers) for place in range(count)]
+
+
+def keep_rows(tensor: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+    """Move a tensor's rows in place as `order_after_keep` says; return those that are kept."""
+    for target, source in enumerate(order):
+        if target != source:
+            tensor[target] = tensor[source]
+    return tensor[: len(order)]
 
 
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

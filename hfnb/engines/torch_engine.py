@@ -8,27 +8,32 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from hfnb.engines.base import Completion, Delta, EngineInfo, Prompt, Request, Work
-from hfnb.engines.torch_decoder import DecoderLoop
+from hfnb.engines.torch_call import Call
+from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
 from hfnb.engines.torch_sampling import checkpoint_options
+from hfnb.engines.torch_scheduler import Scheduler
+from hfnb.engines.torch_seq2seq import Seq2SeqBatch
+from hfnb.errors import OptionError
 from hfnb.spec import GenerationSpec
 
-_LOOP_OPTIONS = frozenset(
-    "max_new_tokens max_length min_new_tokens temperature do_sample top_k top_p min_p typical_p "
-    "repetition_penalty pad_token_id bos_token_id eos_token_id decoder_start_token_id".split()
+_LOOP_OPTIONS = ROW_PROCESSOR_OPTIONS | frozenset(
+    "max_new_tokens max_length temperature do_sample top_k top_p min_p typical_p pad_token_id "
+    "bos_token_id eos_token_id decoder_start_token_id".split()
 )
 _NEUTRAL: dict[str, Any] = {
     "num_beams": 1,
     "num_return_sequences": 1,
-    "no_repeat_ngram_size": 0,
     "length_penalty": 1.0,
-    "min_length": 0,
     "early_stopping": False,
-    "encoder_repetition_penalty": 1.0,
-    "renormalize_logits": False,
 }
 """Values with which an option does nothing."""
+_SEQ2SEQ = frozenset(
+    "t5 mt5 umt5 longt5 bart mbart marian m2m_100 pegasus blenderbot blenderbot-small".split()
+)
+"""Encoder-decoders that our own loop was compared with ``generate`` on."""
 
 
 class TorchEngine:
@@ -38,8 +43,16 @@ class TorchEngine:
         self.loaded = loaded
         self._lock = threading.Lock()
         self._why_not_loop = _why_not_loop(loaded)
-        engine = "torch generate" if self._why_not_loop else "torch decoder"
-        self.info: EngineInfo = dataclasses.replace(loaded.info(engine), note=self._why_not_loop)
+        self._scheduler: Scheduler | None = None
+        engine = "torch generate"
+        if not self._why_not_loop:
+            engine = "torch decoder" if loaded.is_decoder else "torch encoder-decoder"
+            batch = DecoderBatch(loaded) if loaded.is_decoder else Seq2SeqBatch(loaded)
+            self._scheduler = Scheduler(batch, self._lock)
+        self.info: EngineInfo = loaded.info(engine)
+        if self._why_not_loop:
+            note = f"{self.info.note}; {self._why_not_loop}".removeprefix("; ")
+            self.info = dataclasses.replace(self.info, note=note)
 
     def generate(
         self,
@@ -53,39 +66,32 @@ class TorchEngine:
     ) -> Iterator[Completion | Delta]:
         """Yield completions as rows finish; see `hfnb.engines.base.Engine`."""
         options = checkpoint_options(self.loaded.in_memory(), generation)
+        work = Work() if work is None else work
+        call = Call(
+            self.loaded,
+            requests,
+            generation,
+            options,
+            batch_size=batch_size,
+            cancel=threading.Event() if cancel is None else cancel,
+            stream=stream,
+            work=work,
+        )
         beyond = sorted(
             name
             for name, value in options.items()
             if name not in _LOOP_OPTIONS and _NEUTRAL.get(name) != value
         )
-        work = Work() if work is None else work
-        cancel = threading.Event() if cancel is None else cancel
-        if self._why_not_loop or beyond:
-            why = self._why_not_loop or f"{', '.join(beyond)} needs it"
-            work.path = f"transformers generate ({why})"
-            return generate_in_batches(
-                self.loaded,
-                requests,
-                generation,
-                options,
-                batch_size=batch_size,
-                cancel=cancel,
-                stream=stream,
-                work=work,
-                lock=self._lock,
+        if self._scheduler is not None and not beyond:
+            work.path = (
+                "continuous decoding" if self.loaded.is_decoder else "encoder-decoder in groups"
             )
-        work.path = "continuous decoding"
-        loop = DecoderLoop(
-            self.loaded,
-            generation,
-            options,
-            batch_size=batch_size,
-            cancel=cancel,
-            stream=stream,
-            work=work,
-            lock=self._lock,
-        )
-        return loop.run(requests)
+            return self._scheduler.run(call)
+        why = self._why_not_loop or f"{', '.join(beyond)} needs it"
+        if generation.grammar is not None:
+            raise OptionError(f"Output of a given form can't be had here: {why}.")
+        work.path = f"transformers generate ({why})"
+        return generate_in_batches(self.loaded, call, self._lock)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of a prompt, special ones included."""
@@ -97,11 +103,14 @@ class TorchEngine:
 
 
 def _why_not_loop(loaded: TorchModel) -> str:
-    """Say why a model can't use our own loop; empty when it can."""
+    """Say why a model can't use our own loops; empty when it can."""
     model = loaded.model
+    if not hasattr(model, "parameters"):
+        return "a model of optimum"
     config = model.config
-    if config.is_encoder_decoder:
-        return "an encoder-decoder"
+    if not loaded.is_decoder:
+        kind = config.model_type
+        return "" if kind in _SEQ2SEQ else f"an encoder-decoder of type {kind}"
     text = config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
     if not model._supports_default_dynamic_cache() or getattr(model, "_is_stateful", False):

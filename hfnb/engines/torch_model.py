@@ -20,7 +20,7 @@ from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_variables
 from hfnb.errors import EngineError, ModelError, ModelFilesError
-from hfnb.spec import ModelSpec, Task
+from hfnb.spec import GenerationSpec, ModelSpec, Task
 
 _SMALL = 500_000_000
 _NO_LIMIT = 10**9
@@ -43,6 +43,19 @@ class TorchModel:
     """The arguments that the model's forward takes."""
     load_s: float
 
+    @property
+    def is_decoder(self) -> bool:
+        """Whether the answer continues the prompt; in an encoder-decoder it stands apart."""
+        return not self.model.config.is_encoder_decoder
+
+    def start_ids(self, options: Mapping[str, Any]) -> list[int]:
+        """Return what an encoder-decoder's answer begins with, by the options in force."""
+        known = (self.model.generation_config, self.model.config)
+        names = ("decoder_start_token_id", "bos_token_id")
+        told = [options.get(names[0]), *(getattr(each, n, None) for n in names for each in known)]
+        start = next((each for each in told if each is not None), self.pad_id)
+        return list(start) if isinstance(start, (list, tuple)) else [int(start)]
+
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Return the token ids of prompts; messages go through the chat template.
 
@@ -63,7 +76,9 @@ class TorchModel:
                 ids[i] = row
         return ids
 
-    def encode_each(self, prompts: Sequence[Prompt]) -> list[list[int] | EngineError]:
+    def encode_each(
+        self, prompts: Sequence[Prompt], generation: GenerationSpec
+    ) -> list[list[int] | EngineError]:
         """Return the token ids of each prompt, or why it has none."""
         try:
             return list(self.encode(prompts))
@@ -77,7 +92,7 @@ class TorchModel:
                 problem = EngineError(f"The prompt can't be {what}: {error}")
                 problem.__cause__ = error
                 return [problem]
-            return [each for prompt in prompts for each in self.encode_each([prompt])]
+            return [each for prompt in prompts for each in self.encode_each([prompt], generation)]
 
     def eos_of(self, options: Mapping[str, Any]) -> frozenset[int]:
         """Return the tokens that end a row: the caller's, where there are any, or the model's."""

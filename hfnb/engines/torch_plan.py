@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from hfnb.engines.torch_model import TorchModel
 from hfnb.errors import PromptTooLongError
+from hfnb.hardware import memory_free
 from hfnb.spec import DEFAULT_MAX_NEW_TOKENS
+
+if TYPE_CHECKING:
+    from hfnb.engines.torch_row import Row
 
 LOOKAHEAD = 4096
 """Requests that are tokenised and sorted at a time."""
@@ -20,32 +24,24 @@ _KV_SHARE = 0.4
 """The share of free memory that keys and values may take."""
 
 
-class PlannedRow(Protocol):
-    """What planning needs to know of a row."""
-
-    @property
-    def prompt_ids(self) -> Sequence[int]:
-        """The prompt's tokens."""
-
-    @property
-    def most_new(self) -> int:
-        """The most new tokens it may get."""
-
-
-Row = TypeVar("Row", bound=PlannedRow)
-
-
 class Planner:
     """Chooses which waiting rows to compute next.
 
     Args:
         loaded: The model.
-        free_bytes: Memory that is free before the first row.
+        most_tokens: The most prompt tokens in one forward pass, padding included, unless one row
+            alone has more.
     """
 
-    def __init__(self, loaded: TorchModel, free_bytes: int) -> None:
-        self._most = _PREFILL_TOKENS.get(loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
-        self._tokens_that_fit = int(free_bytes * _KV_SHARE) // max(1, kv_bytes_per_token(loaded))
+    def __init__(self, loaded: TorchModel, most_tokens: int) -> None:
+        self._most = most_tokens
+        self._bytes_per_token = max(1, kv_bytes_per_token(loaded))
+        self._tokens_that_fit = 0
+        self.measure()
+
+    def measure(self) -> None:
+        """Look how much memory is free for keys and values, before the first row."""
+        self._tokens_that_fit = int(memory_free() * _KV_SHARE) // self._bytes_per_token
 
     def take(self, waiting: list[Row], active: Sequence[Row], limit: int) -> list[Row]:
         """Take the rows to compute next off the end of ``waiting``, longest first.
@@ -77,6 +73,11 @@ class Planner:
                 break
             group.append(waiting.pop())
         return group
+
+
+def prefill_tokens(loaded: TorchModel) -> int:
+    """Return how many prompt tokens to compute in one forward pass of a decoder."""
+    return _PREFILL_TOKENS.get(loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
 
 
 def new_token_limit(

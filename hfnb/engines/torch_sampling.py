@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
@@ -21,27 +21,19 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from hfnb.options import GENERATION_OPTIONS
+from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS, has_effect
+from hfnb.options import GENERATION_OPTIONS, PROMPT_OPTIONS
 from hfnb.spec import GenerationSpec
+
+if TYPE_CHECKING:
+    from hfnb.engines.torch_row import Row
 
 _TRANSFORMERS_TOP_K = 50
 """What transformers' sampling takes when neither the caller nor the checkpoint names a top_k."""
 
 
-class SampledRow(Protocol):
-    """What choosing a token needs to know of a row."""
-
-    @property
-    def prompt_ids(self) -> Sequence[int]:
-        """The prompt's tokens."""
-
-    @property
-    def new_ids(self) -> Sequence[int]:
-        """The tokens chosen so far."""
-
-    @property
-    def random(self) -> RowRandom:
-        """The row's own random numbers."""
+_RARE = ROW_PROCESSOR_OPTIONS - {"repetition_penalty", "min_new_tokens", "renormalize_logits"}
+"""Options that need processors of the row's own. Drawing renormalises whatever it is told."""
 
 
 class RowRandom:
@@ -95,7 +87,8 @@ def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]
     if generation.get("max_length") is not None or generation.get("max_new_tokens") is not None:
         stored.pop("max_length", None)
         stored.pop("max_new_tokens", None)
-    options = {**stored, **dict(generation.options)}
+    told = {name: v for name, v in generation.options if name not in PROMPT_OPTIONS}
+    options = {**stored, **told}
     if generation.sampling:
         options["temperature"] = generation.temperature
         options.setdefault("top_k", _TRANSFORMERS_TOP_K)
@@ -121,7 +114,7 @@ def warpers(options: dict[str, Any]) -> Callable[[Any, Any], Any]:
 
 
 class TokenChooser:
-    """Chooses one token a row from the logits of one step.
+    """Chooses one token a row from the logits of one step; make one with `TokenChooser.of`.
 
     Args:
         options: The generation options in force, from `checkpoint_options`.
@@ -134,8 +127,23 @@ class TokenChooser:
         self._penalty = float(options.get("repetition_penalty") or 1.0)
         self._least = int(options.get("min_new_tokens") or 0)
         self._eos = sorted(eos_ids)
+        self.by_row = any(
+            name in _RARE and has_effect(name, value) for name, value in options.items()
+        )
+        """Whether each row has processors of its own, which then do all but the drawing."""
+        if self.by_row:
+            self._penalty, self._least = 1.0, 0
 
-    def __call__(self, logits: torch.Tensor, rows: Sequence[SampledRow]) -> torch.Tensor:
+    @classmethod
+    def of(
+        cls, options: dict[str, Any], eos_ids: frozenset[int], *, sampling: bool
+    ) -> TokenChooser:
+        """Return a chooser; callers who only want the likeliest token share one."""
+        made = cls(options, eos_ids, sampling=sampling)
+        plain = made._penalty == 1.0 and not (sampling or made._least or made.by_row)
+        return LIKELIEST if plain else made
+
+    def __call__(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         """Return the chosen tokens, [rows], from logits shaped [rows, vocabulary]."""
         if self._penalty != 1.0:
             logits = self._penalise(logits.float(), rows)
@@ -145,19 +153,58 @@ class TokenChooser:
                 logits = logits.float().clone()
                 for token in self._eos:
                     logits[early, token] = -torch.inf
+        if self.by_row:
+            logits = torch.cat(
+                [_processed(row, each) for row, each in zip(rows, logits.float(), strict=True)]
+            )
+        if any(row.grammar is not None for row in rows):
+            from hfnb.engines.torch_grammar import mask_logits
+
+            logits = mask_logits(logits, [row.grammar for row in rows])
         if self._warpers is None:
             return logits.argmax(dim=-1)
         none = torch.empty((len(rows), 0), dtype=torch.long, device=logits.device)
         return draw(self._warpers(none, logits.float()), [row.random.next() for row in rows])
 
-    def _penalise(self, logits: torch.Tensor, rows: Sequence[SampledRow]) -> torch.Tensor:
+    def _penalise(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         """Make tokens that a row has less likely (Keskar et al. 2019, arXiv:1909.05858, 4.1)."""
         logits = logits.clone()
         for i, row in enumerate(rows):
-            seen = torch.tensor(sorted({*row.prompt_ids, *row.new_ids}), device=logits.device)
+            seen = torch.tensor(sorted({*row.context_ids, *row.new_ids}), device=logits.device)
             score = logits[i, seen]
             logits[i, seen] = torch.where(score < 0, score * self._penalty, score / self._penalty)
         return logits
+
+
+LIKELIEST = TokenChooser({}, frozenset(), sampling=False)
+
+
+def choose(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+    """Choose each row's token as its call wants it.
+
+    Args:
+        logits: The logits after the last column, [rows, vocabulary].
+        rows: The rows, of one call or of several.
+
+    Returns:
+        Token ids, [rows].
+    """
+    choosers: dict[TokenChooser, list[int]] = {}
+    for i, row in enumerate(rows):
+        choosers.setdefault(row.call.choose, []).append(i)
+    if len(choosers) == 1:
+        return rows[0].call.choose(logits, rows)
+    tokens = torch.empty(len(rows), dtype=torch.long, device=logits.device)
+    for chooser, places in choosers.items():
+        tokens[places] = chooser(logits[places], [rows[i] for i in places])
+    return tokens
+
+
+def _processed(row: Row, logits: torch.Tensor) -> torch.Tensor:
+    """Return one row's logits, [1, vocabulary], as its own processors change them."""
+    ids = torch.tensor([[*row.context_ids, *row.new_ids]], device=logits.device)
+    changed: torch.Tensor = row.processors(ids, logits.unsqueeze(0))
+    return changed
 
 
 def draw(scores: torch.Tensor, uniform: Sequence[float]) -> torch.Tensor:
@@ -177,3 +224,7 @@ def draw(scores: torch.Tensor, uniform: Sequence[float]) -> torch.Tensor:
     # The first place whose sum is beyond the target: never a token of probability zero.
     chosen = torch.searchsorted(cumulated, target, right=True).squeeze(-1)
     return chosen.clamp_(max=scores.shape[-1] - 1)
+
+
+NO_RANDOM = RowRandom(0, (), 0)
+"""For greedy rows, which draw nothing."""

@@ -9,15 +9,36 @@ _CONTEXT = 4
 """Prompt tokens decoded in front of the new ones: some tokenizers drop a leading space."""
 
 
-def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
+class TextDecoder:
+    """Decodes tokens without the special ones.
 
+    Args:
+        tokenizer: The model's.
+        keep: Special tokens that stay in the text, such as those around a tool call.
+    """
 
-def new_text(tokenizer: Any, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
-    """Return the text that new tokens add to a prompt."""
-    context = list(prompt_ids[-_CONTEXT:])
-    return _decode(tokenizer, [*context, *new_ids])[len(_decode(tokenizer, context)) :]
+    def __init__(self, tokenizer: Any, keep: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._dropped: frozenset[int] | None = None
+        if keep:
+            special = {i for i, each in tokenizer.added_tokens_decoder.items() if each.special}
+            vocabulary = tokenizer.get_added_vocab()
+            kept = {vocabulary[each] for each in keep if each in vocabulary}
+            self._dropped = frozenset({*special, *tokenizer.all_special_ids} - kept)
+
+    def __call__(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        dropped = self._dropped
+        kept = ids if dropped is None else [each for each in ids if each not in dropped]
+        text: str = self._tokenizer.decode(
+            kept, skip_special_tokens=dropped is None, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def new(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
+        """Return the text that new tokens add to a prompt."""
+        context = list(prompt_ids[-_CONTEXT:])
+        return self([*context, *new_ids])[len(self(context)) :]
 
 
 class GrowingText:
@@ -27,8 +48,8 @@ class GrowingText:
     last few tokens, so its cost does not grow with the text.
     """
 
-    def __init__(self, tokenizer: Any, prompt_ids: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, decode: TextDecoder, prompt_ids: Sequence[int]) -> None:
+        self._decode = decode
         self._ids = list(prompt_ids[-_CONTEXT:])
         self._from = 0
         self._read = len(self._ids)
@@ -52,5 +73,5 @@ class GrowingText:
         return piece
 
     def _unread(self) -> str:
-        before = _decode(self._tokenizer, self._ids[self._from : self._read])
-        return _decode(self._tokenizer, self._ids[self._from :])[len(before) :]
+        before = self._decode(self._ids[self._from : self._read])
+        return self._decode(self._ids[self._from :])[len(before) :]

@@ -43,8 +43,7 @@ def new_word(engine: TorchEngine, options: dict[str, Any]) -> int:
     [
         {"num_beams": 3},
         {"num_beams": 3, "length_penalty": 2.0, "early_stopping": True},
-        {"no_repeat_ngram_size": 2},
-        {"encoder_repetition_penalty": 1.5},
+        {"max_time": 600.0},
         {"num_beams": 2, "repetition_penalty": 2.5},
     ],
     ids=str,
@@ -58,6 +57,28 @@ def test_options_beyond_the_loop_are_those_of_generate_row_by_row(
     assert next(iter(options)) in work.path
     expected = [reference(engine(name), p, max_new_tokens=8, **options) for p in FEW]
     assert found == expected
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"no_repeat_ngram_size": 2},
+        {"encoder_no_repeat_ngram_size": 2},
+        {"encoder_repetition_penalty": 1.5},
+        {"repetition_penalty": 1.7, "no_repeat_ngram_size": 3},
+        {"min_length": 6, "exponential_decay_length_penalty": (3, 1.4)},
+        {"forced_eos_token_id": 5, "forced_bos_token_id": 7, "renormalize_logits": True},
+    ],
+    ids=str,
+)
+def test_options_with_processors_of_the_row_are_those_of_generate(
+    options: dict[str, Any], name: str, engine: Engines
+) -> None:
+    work = Work()
+    found = texts(engine(name), FEW, batch_size=4, max_new_tokens=8, work=work, **options)
+    assert not work.path.startswith("transformers generate")
+    assert found == [reference(engine(name), p, max_new_tokens=8, **options) for p in FEW]
 
 
 def test_options_that_hold_lists_work(engine: Engines) -> None:
@@ -145,15 +166,15 @@ def test_sampling_on_this_way_is_that_of_the_loop(engine: Engines) -> None:
     llama = engine("llama")
     options = {"temperature": 1.4, "seed": 5, "max_new_tokens": 8, "top_k": 9}
     work = Work()
-    # An ngram longer than the answer changes nothing but the way that is taken.
-    found = texts(llama, FEW, no_repeat_ngram_size=30, work=work, batch_size=3, **options)
+    # A limit that is not reached changes nothing but the way that is taken.
+    found = texts(llama, FEW, max_time=600.0, work=work, batch_size=3, **options)
     assert work.path.startswith("transformers generate")
     assert found == texts(llama, FEW, **options)
 
 
 def test_rows_end_at_their_own_stop_strings(engine: Engines) -> None:
     llama = engine("llama")
-    options = {"no_repeat_ngram_size": 30, "max_new_tokens": 10}
+    options = {"max_time": 600.0, "max_new_tokens": 10}
     full = texts(llama, FEW, **options)
     stop = (full[0] or "")[4:7]
     done = answers(llama, FEW, stop=stop, **options)
@@ -178,7 +199,7 @@ def test_cancel_ends_generate_within_a_step(engine: Engines) -> None:
 
     llama.loaded.model.forward = watched
     try:
-        spec = GenerationSpec.of(no_repeat_ngram_size=30, max_new_tokens=100)
+        spec = GenerationSpec.of(max_time=600.0, max_new_tokens=100)
         requests = [Request(row, prompt) for row, prompt in enumerate(FEW)]
         assert list(llama.generate(requests, spec, cancel=cancel, work=work, batch_size=4)) == []
     finally:
@@ -227,8 +248,7 @@ def test_t5_samples_alike_whatever_the_batches_are(engine: Engines) -> None:
 def test_t5_takes_prompts_of_any_length_and_says_which_task_it_has(engine: Engines) -> None:
     t5 = engine("t5")
     assert t5.info.task == "text2text-generation"
-    assert t5.info.engine == "torch generate"
-    assert "encoder-decoder" in t5.info.note
+    assert t5.info.engine == "torch encoder-decoder"
     assert t5.info.context_length is None
     assert texts(t5, ["one two " * 100], max_new_tokens=3)
 

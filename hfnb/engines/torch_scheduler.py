@@ -1,0 +1,267 @@
+"""Share one model among all calls that are going on: their rows are computed together.
+
+There is no thread of its own. Whoever waits for an answer computes: one of the calling threads has
+the turn and advances every row by a token, and the others wait until there is something for them.
+So a call from the main thread runs there, its errors and interrupts arrive where they belong, and
+leaving a generator ends its computation.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+
+from hfnb.engines.base import Completion, Delta
+from hfnb.engines.torch_call import Call
+from hfnb.engines.torch_row import Row
+from hfnb.errors import EngineError
+
+_PATIENCE_S = 0.2
+"""How long a thread sleeps at most; an interrupt may have to wait for this on Windows."""
+_STEP_ERRORS = (RuntimeError, IndexError, ValueError)
+"""What a model's forward pass raises for rows that it can't compute."""
+_Test = Callable[[Row], bool]
+
+
+class Batch(Protocol):
+    """Rows that are computed together, each by one token a step."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """Those that are being computed, in the order of the tokens that `step` returns."""
+
+    def begin(self) -> None:
+        """Get ready: there were no rows, and the first are coming."""
+
+    def take(self, waiting: list[Row], limit: int) -> list[Row]:
+        """Take the rows to start now off the end of ``waiting``."""
+
+    def start(self, group: list[Row]) -> torch.Tensor:
+        """Compute the prompts of a group and return each row's first token, [rows]."""
+
+    def step(self) -> torch.Tensor:
+        """Return the next token of every row, [rows]."""
+
+    def keep(self, going: Sequence[int]) -> None:
+        """Let all rows go but those at these places."""
+
+    def lost(self, rows: Sequence[Row]) -> list[Row]:
+        """Let go of rows whose start or step has failed, and return all that are lost with them."""
+
+    def clear(self) -> None:
+        """Let all rows go, and their memory."""
+
+
+class Scheduler:
+    """Runs calls over one batch.
+
+    Args:
+        batch: What computes the rows.
+        lock: Held while the model computes.
+    """
+
+    def __init__(self, batch: Batch, lock: threading.Lock) -> None:
+        self._batch = batch
+        self._lock = lock
+        self._mutex = threading.Lock()
+        """Guards who has the turn, who waits and which calls there are; held for an instant."""
+        self._calls: list[Call] = []
+        self._waiting: list[Call] = []
+        self._computing: Call | None = None
+        """The call whose thread has the turn."""
+        self._ceiling: int | None = None
+        """The most rows after a failure; it rises as rows finish."""
+
+    def run(self, call: Call) -> Iterator[Completion | Delta]:
+        """Yield a call's completions, and deltas when streaming, until all are there."""
+        with self._mutex:
+            if not self._calls:
+                self._batch.begin()
+                self._ceiling = None
+            self._calls.append(call)
+        try:
+            while True:
+                if call.out or call.hungry:
+                    self._stop_waiting(call)  # the caller may take its time
+                while call.out:
+                    yield call.out.popleft()
+                if call.cancel.is_set() or call.done:
+                    return
+                if call.hungry:
+                    call.draw()
+                elif self._take_turn(call):
+                    self._advance()
+                    self._computing = None
+                else:
+                    call.woken.wait(_PATIENCE_S)
+        finally:
+            self._leave(call)
+
+    # -- whose turn it is -------------------------------------------------------------------------
+
+    def _take_turn(self, call: Call) -> bool:
+        """Take the turn, or be told by `Call.woken` when there is something to do."""
+        with self._mutex:
+            if call in self._waiting:
+                self._waiting.remove(call)
+            if self._computing is None:
+                self._computing = call
+                return True
+            call.woken.clear()
+            if call.out or call.hungry:
+                call.woken.set()
+            else:
+                self._waiting.append(call)
+            return False
+
+    def _stop_waiting(self, call: Call) -> None:
+        """Before a thread turns to something else: let another one compute."""
+        with self._mutex:
+            if call in self._waiting:
+                self._waiting.remove(call)
+        self._pass_turn()
+
+    def _pass_turn(self) -> None:
+        """Let a waiting thread compute, if none does."""
+        with self._mutex:
+            if self._waiting and self._computing is None:
+                self._waiting.pop(0).woken.set()
+
+    def _leave(self, call: Call) -> None:
+        with self._mutex:
+            call.left = True
+            self._calls.remove(call)
+            if call in self._waiting:
+                self._waiting.remove(call)
+            if not self._calls:
+                self._batch.clear()
+            elif self._computing is call:  # it was interrupted in the middle of a step
+                self._begin_again()
+            if self._computing is call:
+                self._computing = None
+        self._pass_turn()
+
+    # -- by the thread whose turn it is -----------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Take in waiting rows if it is time, else decode one token of every row."""
+        calls = list(self._calls)
+        batch = self._batch
+        if any(row.call.left or row.call.cancel.is_set() for row in batch.rows):
+            self._keep(lambda row: not (row.call.left or row.call.cancel.is_set()))
+        for call in calls:
+            call.line_up()
+        group = self._next_group(calls)
+        rows = group or batch.rows
+        if rows:
+            now = time.perf_counter()
+            try:
+                with self._lock, torch.inference_mode():
+                    tokens = batch.start(group) if group else batch.step()
+                    chosen = tokens.tolist()
+            except _STEP_ERRORS as error:
+                self._failed(rows, error)
+            else:
+                if group:
+                    _note_start(group, batch.rows, now)
+                _note_forward(rows)
+                self._hand_out(rows, chosen)
+        for call in calls:
+            if call.out or call.hungry or call.done or call.cancel.is_set():
+                call.woken.set()
+
+    def _next_group(self, calls: list[Call]) -> list[Row]:
+        """Take the rows to start now. Calls with few rows come first, and are taken together."""
+        waiting = [call for call in calls if call.waiting and not call.cancel.is_set()]
+        if not waiting:
+            return []
+        busy = {id(row.call) for row in self._batch.rows}
+        limit = min(call.most_rows for call in calls if call.waiting or id(call) in busy)
+        if self._ceiling is not None:
+            limit = min(limit, self._ceiling)
+        if len(waiting) == 1:
+            return self._batch.take(waiting[0].waiting, limit)
+        few = [call for call in waiting if call.few]
+        if not few:  # the one that has the fewest rows in the batch
+            rows = [row.call for row in self._batch.rows]
+            return self._batch.take(min(waiting, key=rows.count).waiting, limit)
+        line = sorted(
+            (row for call in few for row in call.waiting), key=lambda row: len(row.prompt_ids)
+        )
+        group = self._batch.take(line, limit)
+        for row in group:
+            row.call.waiting.remove(row)
+        return group
+
+    def _hand_out(self, rows: list[Row], tokens: list[int]) -> None:
+        """Give each row its token; rows that end with it go."""
+        ended = False
+        for row, token in zip(rows, tokens, strict=True):
+            delta = row.give(token)
+            if delta is not None:
+                row.call.out.append(delta)
+            if row.reason is not None:
+                ended = True
+                row.call.finish(row, row.completion())
+            elif row.stuck:
+                row.reason, ended = "length", True
+                row.call.finish(row, row.failure(EngineError(row.stuck)))
+        if ended:
+            self._keep(lambda row: row.reason is None)
+            if self._ceiling is not None:
+                self._ceiling += 1  # recover slowly after a failure
+
+    def _keep(self, going: _Test) -> None:
+        with torch.inference_mode():
+            self._batch.keep([i for i, row in enumerate(self._batch.rows) if going(row)])
+
+    def _failed(self, rows: list[Row], error: Exception) -> None:
+        """After a failure, try the rows again in halves; one row alone has failed."""
+        again = self._batch.lost(rows)
+        if len(again) == 1 and not self._batch.rows:
+            row = again[0]
+            row.call.finish(row, row.failure(error))
+            return
+        # One row that joined others waits until they have gone, and is then tried alone.
+        self._ceiling = max(1, len(rows) // 2) if len(rows) > 1 else 1
+        _try_again(again)
+
+    def _begin_again(self) -> None:
+        """Begin the rows of all calls again that are left."""
+        self._batch.clear()
+        for call in self._calls:
+            call.line_up()
+            waiting = set(call.waiting)
+            _try_again(row for row in list(call.unfinished) if row not in waiting)
+
+
+def _note_start(group: list[Row], active: list[Row], now: float) -> None:
+    """Note when rows began, what their prompts cost, and how many were computed together."""
+    longest = max(len(row.prompt_ids) for row in group)
+    for row in group:
+        row.begin(now)
+        work = row.call.work
+        work.prompt_tokens += len(row.prompt_ids)
+        work.padding_tokens += longest - len(row.prompt_ids)
+    for row in active:
+        row.batch_rows = max(row.batch_rows, len(active))
+        row.call.work.batch_rows = max(row.call.work.batch_rows, len(active))
+    for call in {row.call for row in group}:
+        call.work.batches += 1
+
+
+def _note_forward(rows: list[Row]) -> None:
+    for call in {row.call for row in rows}:
+        call.work.forwards += 1
+
+
+def _try_again(rows: Iterable[Row]) -> None:
+    by_call: dict[Call, list[Row]] = {}
+    for row in rows:
+        by_call.setdefault(row.call, []).append(row)
+    for call, lost in by_call.items():
+        call.wait_again(lost)
