@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
-from pydantic import ConfigDict, PrivateAttr, field_validator
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
+from langchain_core.runnables import RunnableConfig
+from pydantic import ConfigDict, Field, field_validator
 
-from hfnb.engines.base import Chat, Completion, Delta, Engine, Message, Prompt, Request
+from hfnb.chat_messages import chat_of
+from hfnb.engines.base import Chat, Completion, Delta, Message, Prompt, Request
+from hfnb.engines.chat_template import check_template_options
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
+from hfnb.llm_batch import Asked, Batch, BatchRow, TogetherMixin
 from hfnb.options import TEXT_OPTIONS, split_model_kwargs
 from hfnb.pipelines import engine_of
 from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size, check_task
 
 
-class HuggingFacePipeline(BaseLLM):
+class HuggingFacePipeline(TogetherMixin, BaseLLM):
     """A local Hugging Face model as a LangChain LLM.
 
     It takes the place of ``langchain_huggingface.HuggingFacePipeline``: the constructors are the
@@ -34,7 +41,14 @@ class HuggingFacePipeline(BaseLLM):
         model_kwargs: How it was loaded; generation options may stand here too.
         pipeline_kwargs: How to generate. Changes act at the next call.
         batch_size: The most rows computed together, or ``"auto"``.
-        chat: Wrap plain prompts in the model's chat template: ``True``, ``False`` or ``"auto"``.
+        chat: Send prompts through the model's chat template: ``True``, ``False`` or ``"auto"``
+            (where it has one). Text becomes a user message.
+        chat_template_kwargs: Further variables of the template, such as
+            ``{"enable_thinking": False}``.
+
+    `invoke`, `batch`, `stream`, their asynchronous twins and `bind` also take every generation
+    option by its transformers name, ``stop`` and ``seed``, and ``batch_size`` and ``chat``; they
+    win for that call. Calls from several threads or tasks are computed together.
 
     Example:
         >>> from hfnb import HuggingFacePipeline
@@ -53,13 +67,14 @@ class HuggingFacePipeline(BaseLLM):
     pipeline_kwargs: dict[str, Any] | None = None
     batch_size: int | Literal["auto"] = 4
     chat: bool | Literal["auto"] = False
+    chat_template_kwargs: dict[str, Any] | None = None
+    engine: Any = Field(default=None, exclude=True, repr=False)
+    """The engine that answers; see `hfnb.engines.base.Engine`."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    _engine: Engine = PrivateAttr()
-
     def __init__(self, **data: Any) -> None:
-        engine = data.pop("engine", None)
+        engine = data.get("engine")
         if engine is None and data.get("pipeline") is None:
             raise OptionError(
                 "HuggingFacePipeline wraps a transformers pipeline: pass pipeline=..., or load a "
@@ -67,11 +82,12 @@ class HuggingFacePipeline(BaseLLM):
             )
         if engine is None:
             engine, found = engine_of(data["pipeline"])
+            data["engine"] = engine
             data["pipeline_kwargs"] = {**found, **(data.get("pipeline_kwargs") or {})}
-        data.setdefault("model_id", engine.info.model)
+        if data.get("model_id") is None:
+            data["model_id"] = engine.info.model
         super().__init__(**data)
-        self._engine = engine
-        _ = self.generation
+        self._check()
 
     @field_validator("batch_size")
     @classmethod
@@ -139,11 +155,6 @@ class HuggingFacePipeline(BaseLLM):
         )
 
     @property
-    def engine(self) -> Engine:
-        """The engine that answers."""
-        return self._engine
-
-    @property
     def generation(self) -> GenerationSpec:
         """How this model generates, from ``model_kwargs`` and ``pipeline_kwargs`` as they are now.
 
@@ -162,39 +173,138 @@ class HuggingFacePipeline(BaseLLM):
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
         """Everything that decides what is answered: the LLM cache uses it as a key."""
-        info = self._engine.info
+        info = self.engine.info
         return {
             "model_id": self.model_id,
+            "fingerprint": self.engine.fingerprint,
             "task": info.task,
             "backend": info.backend,
+            "device": info.device,
             "dtype": info.dtype,
-            "model_kwargs": self.model_kwargs,
-            "pipeline_kwargs": self.pipeline_kwargs,
             "generation": self.generation.as_dict(),
+            "return_full_text": self._full_text,
             "chat": self.chat,
+            "chat_template_kwargs": self.chat_template_kwargs,
         }
 
     def get_num_tokens(self, text: str) -> int:
         """Return the number of tokens of a text, as this model counts them."""
-        return self._engine.count_tokens(text)
+        return len(self.get_token_ids(text))
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text, by this model's own tokenizer."""
+        ids: list[int] = self.engine.token_ids(text)
+        return ids
 
     def to_prompt(self, text: str) -> Prompt:
-        """Return what the engine gets for a text: the text, or a user message."""
-        wrap = self._engine.info.has_chat_template if self.chat == "auto" else self.chat
-        return Chat((Message("user", text),)) if wrap else text
+        """Return what the engine gets for a prompt: its text, or messages."""
+        if not (self.engine.info.has_chat_template if self.chat == "auto" else self.chat):
+            return str(text)
+        options = self.chat_template_kwargs or {}
+        if isinstance(text, _Said):
+            return chat_of(text.messages, options=options)
+        return Chat((Message("user", text),), options=options)
 
-    def _call_options(
-        self, stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[GenerationSpec, bool]:
-        """Merge what one call was given into what the model was set up with."""
-        own = {**(self.pipeline_kwargs or {}), **kwargs.pop("pipeline_kwargs", {}), **kwargs}
-        text = {name: own.pop(name) for name in TEXT_OPTIONS if name in own}
-        _, options = split_model_kwargs({**(self.model_kwargs or {}), **own})
-        generation = GenerationSpec.of(**_without_text_options(options))
-        if stop is not None:
-            generation = generation.merge(stop=stop)
-        full = bool(text.get("return_full_text", not text.get("skip_prompt", True)))
-        return generation, full
+    # -- the options of a call --------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Find mistakes in the settings, before anything is computed."""
+        _ = self.generation
+        if self.chat_template_kwargs:
+            check_template_options(self.engine.info, self.chat_template_kwargs)
+
+    def _with(self, options: Mapping[str, Any]) -> HuggingFacePipeline:
+        """Return this model, set up as one call asks."""
+        if not options:
+            self._check()
+            return self
+        given = dict(options)
+        changed = {name: given.pop(name) for name in _CALL_FIELDS if name in given}
+        if "batch_size" in changed:
+            changed["batch_size"] = check_batch_size(changed["batch_size"])
+        given = {**(given.pop("pipeline_kwargs", None) or {}), **given}
+        told = {**(self.pipeline_kwargs or {}), **given}
+        model = self.model_copy(update={**changed, "pipeline_kwargs": told})
+        model._check()
+        return model
+
+    @property
+    def _full_text(self) -> bool:
+        """Whether the answer is to begin with its prompt."""
+        told = {**(self.model_kwargs or {}), **(self.pipeline_kwargs or {})}
+        return bool(told.get("return_full_text", not told.get("skip_prompt", True)))
+
+    def _ask(self, prompts: Sequence[str], stop: Sequence[str] | None) -> Asked[str]:
+        """Return what the engine is asked for prompts."""
+        generation = self.generation if stop is None else self.generation.merge(stop=stop)
+        copies = generation.get("num_return_sequences") or 1
+        each = copies if generation.sampling else 1  # several beams come from one request
+        if generation.sampling:
+            generation = generation.merge(num_return_sequences=None)
+        requests = [
+            Request(at, self.to_prompt(prompt), copy)
+            for at, prompt in enumerate(prompts)
+            for copy in range(each)
+        ]
+        return Asked(self.engine, requests, generation, self.batch_size, copies)
+
+    def _ask_for_stream(self, prompt: str, stop: Sequence[str] | None) -> Asked[str]:
+        asked = self._ask([prompt], stop)
+        generation = asked.generation.merge(num_return_sequences=None)
+        return dataclasses.replace(asked, requests=asked.requests[:1], generation=generation)
+
+    def _result(self, prompts: Sequence[str], answers: list[list[Completion]]) -> LLMResult:
+        for of_prompt in answers:
+            of_prompt.sort(key=lambda answer: answer.copy)
+            for answer in of_prompt:
+                if answer.error is not None:
+                    raise answer.error
+        return LLMResult(
+            generations=[
+                [self._generation(answer, prompt) for answer in of_prompt]
+                for prompt, of_prompt in zip(prompts, answers, strict=True)
+            ]
+        )
+
+    def _generation(self, answer: Completion, prompt: str) -> Generation:
+        before = prompt if self._full_text else ""
+        return Generation(text=before + (answer.text or ""), generation_info=_info(answer))
+
+    # -- LangChain's own ways ---------------------------------------------------------------------
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        """Keep messages beside their text, for models that take messages."""
+        value = super()._convert_input(model_input)
+        if isinstance(value, ChatPromptValue):
+            return _SaidValue(messages=value.messages)
+        return value
+
+    def generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer prompts; see LangChain's ``BaseLLM.generate``. Options become part of the model.
+
+        So LangChain's cache, which looks at the model alone, keeps calls with other options apart.
+        """
+        own, options = _split(kwargs)
+        model = self._with(options)
+        return super(HuggingFacePipeline, model).generate(prompts, stop, callbacks, **own)
+
+    async def agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Await what `generate` returns."""
+        own, options = _split(kwargs)
+        model = self._with(options)
+        return await super(HuggingFacePipeline, model).agenerate(prompts, stop, callbacks, **own)
 
     def _generate(
         self,
@@ -203,30 +313,56 @@ class HuggingFacePipeline(BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        generation, full = self._call_options(stop, kwargs)
-        copies = generation.get("num_return_sequences") or 1
-        if generation.sampling:  # each sample is a request; several beams come from one
-            generation = generation.merge(num_return_sequences=None)
-        requests = [
-            Request(at, self.to_prompt(prompt), copy)
-            for at, prompt in enumerate(prompts)
-            for copy in range(copies if generation.sampling else 1)
-        ]
+        model = self._with(kwargs)
+        asked = model._ask(prompts, stop)
         answers: list[list[Completion]] = [[] for _ in prompts]
-        for answer in self._engine.generate(requests, generation, batch_size=self.batch_size):
+        for answer in asked.pieces():
             if isinstance(answer, Completion):
                 answers[answer.row].append(answer)
-        for of_prompt in answers:
-            of_prompt.sort(key=lambda answer: answer.copy)
-            for answer in of_prompt:
-                if answer.error is not None:
-                    raise answer.error
-        return LLMResult(
-            generations=[
-                [_as_generation(answer, prompt if full else "") for answer in of_prompt]
-                for prompt, of_prompt in zip(prompts, answers, strict=True)
-            ]
-        )
+        return model._result(prompts, answers)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        model = self._with(kwargs)
+        asked = model._ask(prompts, stop)
+        answers: list[list[Completion]] = [[] for _ in prompts]
+        async with contextlib.aclosing(asked.apieces()) as pieces:
+            async for answer in pieces:
+                if isinstance(answer, Completion):
+                    answers[answer.row].append(answer)
+        return model._result(prompts, answers)
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[str]:
+        """Yield the answer in pieces, as they become known."""
+        model = self._with(kwargs)
+        yield from super(HuggingFacePipeline, model).stream(input, config, stop=stop)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[str]:
+        """Yield the answer in pieces, as they become known."""
+        model = self._with(kwargs)
+        pieces = super(HuggingFacePipeline, model).astream(input, config, stop=stop)
+        async with contextlib.aclosing(pieces):  # type: ignore[type-var]
+            async for piece in pieces:
+                yield piece
 
     def _stream(
         self,
@@ -235,38 +371,132 @@ class HuggingFacePipeline(BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        generation, full = self._call_options(stop, kwargs)
-        requests = [Request(0, self.to_prompt(prompt))]
-        began = time.perf_counter()
-        pieces = self._engine.generate(requests, generation, batch_size=1, stream=True)
-        if full:
+        model = self._with(kwargs)
+        if model._full_text:
             yield GenerationChunk(text=prompt)
-        for piece in pieces:
-            if isinstance(piece, Delta):
-                chunk = GenerationChunk(text=piece.text)
-            elif piece.error is not None:
-                raise piece.error
-            else:
-                info = _as_generation(piece, "").generation_info or {}
-                info["latency_s"] = time.perf_counter() - began
-                chunk = GenerationChunk(text="", generation_info=info)
-            if run_manager and chunk.text:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        with contextlib.closing(model._ask_for_stream(prompt, stop).pieces(stream=True)) as pieces:
+            for piece in pieces:
+                chunk = _chunk(piece)
+                if run_manager and chunk.text:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        model = self._with(kwargs)
+        if model._full_text:
+            yield GenerationChunk(text=prompt)
+        asked = model._ask_for_stream(prompt, stop)
+        async with contextlib.aclosing(asked.apieces(stream=True)) as pieces:
+            async for piece in pieces:
+                chunk = _chunk(piece)
+                if run_manager and chunk.text:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    # -- many inputs at once: `TogetherMixin` asks for these ---------------------------------------
+
+    def _together(
+        self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
+    ) -> _TextBatch:
+        stop = options.pop("stop", None)
+        prompts = [self._convert_input(each).to_string() for each in inputs]
+        return _TextBatch(self._with(options), prompts, configs, stop)
+
+    def _output(self, generation: Generation) -> str:
+        return generation.text
 
 
-def _as_generation(answer: Completion, before: str) -> Generation:
-    return Generation(
-        text=before + (answer.text or ""),
-        generation_info={
-            "finish_reason": answer.finish_reason,
-            "prompt_tokens": answer.prompt_tokens,
-            "new_tokens": answer.new_tokens,
-            "queue_s": answer.queue_s,
-            "latency_s": answer.latency_s,
-            "batch_rows": answer.batch_rows,
-        },
-    )
+_CALL_FIELDS = ("batch_size", "chat", "chat_template_kwargs")
+"""Fields that a call may set for itself."""
+_OF_LANGCHAIN = ("tags", "metadata", "run_name", "run_id")
+"""What LangChain itself takes among a call's keyword arguments."""
+
+
+class _Said(str):
+    """The text of messages, as LangChain writes it for models that take text, and the messages."""
+
+    messages: Sequence[Any]
+
+
+class _SaidValue(ChatPromptValue):
+    def to_string(self) -> str:
+        text = _Said(super().to_string())
+        text.messages = self.messages
+        return text
+
+
+class _TextBatch(Batch[str, Generation]):
+    """Prompts that are answered together."""
+
+    def __init__(
+        self,
+        model: HuggingFacePipeline,
+        prompts: Sequence[str],
+        configs: Sequence[RunnableConfig],
+        stop: Sequence[str] | None,
+    ) -> None:
+        super().__init__(model, prompts, configs)
+        self._stop = stop
+        self._params = {**model._dict_for_compat(), "stop": stop}
+
+    def start(self, manager: Any, value: str, told: dict[str, Any]) -> Any:
+        return manager.on_llm_start(self.model._serialized, [value], **told)
+
+    def metadata(self) -> dict[str, Any]:
+        return {}
+
+    def told(self) -> dict[str, Any]:
+        return {"invocation_params": self._params, "options": {"stop": self._stop}}
+
+    def cache_key(self) -> str:
+        return str(sorted(self._params.items()))
+
+    def prompt_key(self, value: str) -> str:
+        return value
+
+    def ask(self, rows: Sequence[BatchRow[str]]) -> Asked[str]:
+        asked: Asked[str] = self.model._ask([row.input for row in rows], self._stop)
+        places = [row.index for row in rows]
+        requests = [each._replace(row=places[each.row]) for each in asked.requests]
+        return dataclasses.replace(asked, requests=requests)
+
+    def read(self, row: BatchRow[str]) -> list[Generation]:
+        return [self.model._generation(answer, row.input) for answer in row.answers]
+
+
+def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split keyword arguments into LangChain's own and the options of the call."""
+    own = {name: value for name, value in kwargs.items() if name in _OF_LANGCHAIN}
+    return own, {name: value for name, value in kwargs.items() if name not in own}
+
+
+def _chunk(piece: Completion | Delta) -> GenerationChunk:
+    """Return a piece as LangChain wants it; the last one says how the answer ended."""
+    if isinstance(piece, Delta):
+        return GenerationChunk(text=piece.text)
+    if piece.error is not None:
+        raise piece.error
+    return GenerationChunk(text="", generation_info=_info(piece))
+
+
+def _info(answer: Completion) -> dict[str, Any]:
+    info = {
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "new_tokens": answer.new_tokens,
+        "queue_s": answer.queue_s,
+        "latency_s": answer.latency_s,
+        "batch_rows": answer.batch_rows,
+    }
+    if answer.truncated_tokens:
+        info["truncated_tokens"] = answer.truncated_tokens
+    return info
 
 
 def _without_text_options(options: Mapping[str, Any]) -> dict[str, Any]:

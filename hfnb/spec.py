@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from typing import Any, Literal, NamedTuple
 
 from hfnb.errors import OptionError, closest, listing
@@ -43,10 +44,31 @@ DEFAULT_MAX_NEW_TOKENS = 256
 text-generation pipeline uses too."""
 
 
+_TRANSLATION = re.compile(r"translation_([\w-]+?)_to_([\w-]+)")
+
+
+def languages_of(task: str | None) -> tuple[str, str] | None:
+    """Return the source and the target that a task's name tells, as transformers 4 wrote them.
+
+    Example:
+        >>> languages_of("translation_en_to_fr")
+        ('en', 'fr')
+        >>> languages_of("translation") is None
+        True
+    """
+    found = _TRANSLATION.fullmatch(task or "")
+    return (found[1], found[2]) if found else None
+
+
 def check_task(task: str | None) -> Task | None:
-    """Return ``task``, or raise `OptionError` with the closest name. ``None`` asks the model."""
+    """Return the task, or raise `OptionError` with the closest name. ``None`` asks the model.
+
+    ``"translation_en_to_fr"`` is a translation; `languages_of` has the languages.
+    """
     if task is None or task in TASKS:
         return task
+    if languages_of(str(task)):
+        return "translation"
     raise OptionError(f"Unknown task {task!r}.{closest(task, TASKS)} hfnb runs {listing(TASKS)}.")
 
 
@@ -88,7 +110,8 @@ class ModelSpec:
     Args:
         model: A packaged name (``"hfnb/numbers-fr"``), a local folder (a ``Path`` too), or a Hub
             id.
-        task: One of `TASKS`, or ``None`` to take it from the model's config.
+        task: One of `TASKS` or ``"translation_xx_to_yy"``; ``None`` takes it from the model's
+            config.
         backend: ``"pytorch"`` (also ``"default"``).
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``; ``-1`` is the
             CPU, ``0`` and up are the accelerators; ``None`` is ``"auto"``.
@@ -99,6 +122,7 @@ class ModelSpec:
         allow_pickle: Load ``pytorch_model.bin`` where there is no safetensors file. Unpickling
             can run code, so it is off unless asked for.
         load_options: Further arguments of ``from_pretrained``, as ``(name, value)`` pairs.
+        languages: Source and target of a translation, taken from ``task`` where it names them.
     """
 
     model: str
@@ -111,6 +135,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     load_options: tuple[tuple[str, Any], ...] = ()
+    languages: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         model: object = self.model
@@ -127,6 +152,7 @@ class ModelSpec:
                 raise OptionError(f"{name} is True or False; not {getattr(self, name)!r}.")
         object.__setattr__(self, "device_map", freeze(self.device_map))
         object.__setattr__(self, "load_options", freeze(self.load_options))
+        object.__setattr__(self, "languages", self.languages or languages_of(self.task))
         object.__setattr__(self, "task", check_task(self.task))
         object.__setattr__(self, "backend", check_backend(self.backend))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))

@@ -185,6 +185,10 @@ def t5_model(vocab_size: int) -> T5ForConditionalGeneration:
         eos_token_id=end,
         decoder_start_token_id=pad,
         dtype="float32",
+        task_specific_params={
+            "summarization": {"prefix": demo_data.summarize("")},
+            "translation_en_to_fr": {"prefix": demo_data.translate("")},
+        },
     )
     model = T5ForConditionalGeneration(config)
     model.generation_config = GenerationConfig(

@@ -3,7 +3,8 @@
 Two layers, 64 wide, float32, about 0.5 MB each. Weights come from a seed, and are large enough that
 greedy answers vary: those of a freshly initialised model repeat one token. The tokenizers differ as
 the real ones do: gpt2, llama and gpt_neox have no pad token, llama, phi3 and opt put a BOS first,
-t5 puts an EOS last, qwen3 and phi3 have a chat template.
+t5 puts an EOS last, qwen3 and phi3 have a chat template. The encoder-decoders whose tokenizers know
+languages are in `tests.tiny_seq2seq`.
 """
 
 from dataclasses import dataclass, field
@@ -168,24 +169,33 @@ ARCHITECTURES: dict[str, Recipe] = {
     ),
 }
 DECODERS = tuple(name for name in ARCHITECTURES if name != "t5")
+SEQ2SEQ = ("t5", "bart", "marian", "marian_many", "mbart", "mbart50", "m2m100", "nllb")
+NAMES = (*DECODERS, *SEQ2SEQ)
 
 
 def build_tiny_model(name: str, folder: Path) -> None:
-    """Write the model and the tokenizer of `ARCHITECTURES[name]` into `folder`."""
+    """Write the model and the tokenizer of one of `NAMES` into `folder`."""
     import torch
     import transformers
 
-    recipe = ARCHITECTURES[name]
-    tokenizer = _tokenizer(recipe)
-    special: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    if name == "t5":
-        special["decoder_start_token_id"] = tokenizer.pad_token_id
-    config = getattr(transformers, recipe.config_class)(**recipe.config, **special)
+    from tests import tiny_seq2seq
+
+    recipe: Any
+    if name in ARCHITECTURES:
+        recipe = ARCHITECTURES[name]
+        tokenizer = _tokenizer(recipe)
+        special: dict[str, Any] = {
+            "vocab_size": len(tokenizer),
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        if name == "t5":
+            special["decoder_start_token_id"] = tokenizer.pad_token_id
+        config = getattr(transformers, recipe.config_class)(**recipe.config, **special)
+    else:
+        recipe = tiny_seq2seq.RECIPES[name]
+        tokenizer, config = tiny_seq2seq.tokenizer_and_config(name, folder)
 
     generator = torch.Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]):
@@ -197,8 +207,11 @@ def build_tiny_model(name: str, folder: Path) -> None:
                 parameter.normal_(0.0, std, generator=generator)
         # A logit of 0 is never the largest of so many: no answer has one of these tokens.
         model.get_output_embeddings().weight[_never_answered(tokenizer)] = 0.0
+    if name in tiny_seq2seq.RECIPES:
+        model.generation_config.update(**recipe.generation(tokenizer))
+    else:
+        tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def _never_answered(tokenizer: Any) -> list[int]:
@@ -226,7 +239,7 @@ def _tokenizer(recipe: Recipe) -> Any:
     # Special tokens come first, in a fixed order, then the bytes and the merges.
     named = (recipe.pad, recipe.bos, recipe.eos, *recipe.more_tokens)
     special = list(dict.fromkeys(token for token in named if token))
-    backend = Tokenizer.from_str(_train(tuple(special)))
+    backend = Tokenizer.from_str(train_byte_level(tuple(special)))
     ids = [(token, backend.token_to_id(token)) for token in special]
     byte_level = processors.ByteLevel(trim_offsets=False)
     if recipe.adds_bos or recipe.adds_eos:
@@ -255,7 +268,8 @@ def _tokenizer(recipe: Recipe) -> Any:
 
 
 @cache
-def _train(special: tuple[str, ...]) -> str:
+def train_byte_level(special: tuple[str, ...]) -> str:
+    """Return a byte-level BPE, as JSON; the special tokens come first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

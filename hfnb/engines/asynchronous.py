@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Literal
 
 from hfnb.engines.base import Completion, Delta, Engine, Request, Work
@@ -26,7 +26,7 @@ async def agenerate(
     batch_size: int | Literal["auto"] = "auto",
     stream: bool = False,
     work: Work | None = None,
-) -> AsyncIterator[Completion | Delta]:
+) -> AsyncGenerator[Completion | Delta, None]:
     """Yield what `Engine.generate` yields, without blocking the event loop.
 
     Calls that are awaited side by side are computed together where the engine can. Closing the

@@ -165,6 +165,13 @@ class Engine(Protocol):
             work: Filled with what was computed.
         """
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells this model's weights from any other's."""
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """Return a prompt's tokens, special ones included, by this model's own tokenizer."""
+
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of a prompt, as this model counts them."""
 

@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, meta
 
+from hfnb.engines.base import EngineInfo
+from hfnb.errors import OptionError, closest, listing
+
 _GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 """transformers' own tag, around what the assistant says; it reads no variable."""
+
+_OURS = frozenset(
+    """
+    messages tools add_generation_prompt continue_final_message tokenize chat_template
+    conversation return_tensors return_dict padding truncation max_length
+    """.split()
+)
+"""What hfnb itself says to the template, or to transformers, which renders it."""
+
+
+def check_template_options(info: EngineInfo, options: Mapping[str, Any]) -> None:
+    """Refuse variables that a model's chat template does not read.
+
+    Raises:
+        OptionError: With the closest name.
+    """
+    known = info.template_variables - _OURS
+    for name in options:
+        if name in _OURS:
+            raise OptionError(
+                f"chat_template_kwargs has {name!r}, which hfnb sets itself: it holds the "
+                "template's further variables, such as enable_thinking."
+            )
+        if name not in known:
+            raise OptionError(
+                f"The chat template of {info.model!r} reads no variable {name!r}."
+                f"{closest(name, known)} It reads: "
+                f"{listing(sorted(known)) or 'none besides the messages'}."
+            )
 
 
 def template_variables(template: str | Mapping[str, str] | None) -> frozenset[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
@@ -68,6 +69,15 @@ class EchoEngine:
             load_s=0.0,
             template_variables=frozenset({"messages", "tools"}),
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for all: it has no weights."""
+        return "echo"
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """Return a number for each word."""
+        return [zlib.crc32(word.encode()) for word in _text_of(prompt).split()]
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of words."""

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from hfnb.engines.base import Completion, Delta, Request, Work
 from hfnb.engines.torch_model import TorchModel
-from hfnb.engines.torch_plan import LOOKAHEAD, auto_rows, new_token_limit
+from hfnb.engines.torch_plan import LOOKAHEAD, auto_rows, new_token_limit, prompt_room
 from hfnb.engines.torch_processors import processors_for
 from hfnb.engines.torch_row import Row
 from hfnb.engines.torch_sampling import NO_RANDOM, RowRandom, TokenChooser
+from hfnb.engines.torch_shorten import shorten
 from hfnb.engines.torch_text import TextDecoder
 from hfnb.errors import EngineError, PromptTooLongError
 from hfnb.spec import GenerationSpec
@@ -73,6 +74,10 @@ class Call:
         """Whether the caller has gone: its rows are to be dropped."""
         self._loaded = loaded
         self._source = iter(requests)
+        self._room: int | None = None
+        """The most tokens of a prompt, where longer ones are to be shortened."""
+        if generation.get("truncation") == "value":
+            self._room = prompt_room(options, loaded.context_length, shared=loaded.is_decoder)
         self._grammar: Any = None
         if generation.grammar is not None:
             from hfnb.engines.torch_grammar import compile_grammar
@@ -124,12 +129,17 @@ class Call:
 
     def _rows(self, requests: list[Request]) -> Iterator[Row]:
         arrived = time.perf_counter()
-        loaded, options, generation = self._loaded, self.options, self.generation
+        loaded, generation = self._loaded, self.generation
         encoded = loaded.encode_each([request.prompt for request in requests], generation)
         for request, ids in zip(requests, encoded, strict=True):
             if isinstance(ids, EngineError):
                 self.out.append(Completion(request.row, None, None, ids, copy=request.copy))
                 continue
+            tokens = len(ids)
+            if self._room is not None:
+                ids = shorten(loaded, request.prompt, ids, self._room)
+            if not ids and loaded.is_decoder and loaded.begin_id is not None:
+                ids = [loaded.begin_id]
             row = Row(
                 self,
                 request.row,
@@ -138,7 +148,8 @@ class Call:
                 0,
                 RowRandom(generation.seed, ids, request.copy) if generation.sampling else NO_RANDOM,
                 arrived,
-                context_ids=ids if loaded.is_decoder else loaded.start_ids(options),
+                truncated=max(0, tokens - len(ids)),
+                context_ids=ids if loaded.is_decoder else loaded.start_ids(self.options),
             )
             problem = self._prepare(row)
             if problem is None:

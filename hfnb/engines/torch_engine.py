@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
-from hfnb.engines.torch_sampling import checkpoint_options
+from hfnb.engines.torch_sampling import options_in_force
 from hfnb.engines.torch_scheduler import Scheduler
 from hfnb.engines.torch_seq2seq import Seq2SeqBatch
 from hfnb.errors import OptionError
@@ -65,7 +66,7 @@ class TorchEngine:
         work: Work | None = None,
     ) -> Iterator[Completion | Delta]:
         """Yield completions as rows finish; see `hfnb.engines.base.Engine`."""
-        options = checkpoint_options(self.loaded.in_memory(), generation)
+        options = options_in_force(self.loaded, generation)
         work = Work() if work is None else work
         call = Call(
             self.loaded,
@@ -93,9 +94,18 @@ class TorchEngine:
         work.path = f"transformers generate ({why})"
         return generate_in_batches(self.loaded, call, self._lock)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this model's weights from any other's."""
+        return self.loaded.fingerprint()
+
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """Return a prompt's tokens, special ones included."""
+        return self.loaded.encode([prompt])[0]
+
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of a prompt, special ones included."""
-        return len(self.loaded.encode([prompt])[0])
+        return len(self.token_ids(prompt))
 
     def close(self) -> None:
         """Give the model's memory back."""

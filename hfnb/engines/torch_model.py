@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +20,13 @@ from hfnb import hardware, hub
 from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_variables
+from hfnb.engines.task_text import TaskText
 from hfnb.errors import EngineError, ModelError, ModelFilesError
 from hfnb.spec import GenerationSpec, ModelSpec, Task
 
+_PLAIN = GenerationSpec()
+_SAMPLED = 16
+"""Values of each weight that a fingerprint looks at."""
 _SMALL = 500_000_000
 _NO_LIMIT = 10**9
 """Tokenizers without a limit say 10**30; no context is as long as this."""
@@ -42,6 +47,8 @@ class TorchModel:
     forward_options: frozenset[str]
     """The arguments that the model's forward takes."""
     load_s: float
+    task_text: TaskText
+    """What the task does to a text before the model reads it."""
 
     @property
     def is_decoder(self) -> bool:
@@ -56,23 +63,35 @@ class TorchModel:
         start = next((each for each in told if each is not None), self.pad_id)
         return list(start) if isinstance(start, (list, tuple)) else [int(start)]
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+    @property
+    def begin_id(self) -> int | None:
+        """The token that a text begins with where a prompt has none."""
+        known = (self.model.generation_config, self.model.config, self.tokenizer)
+        told = (getattr(each, "bos_token_id", None) for each in known)
+        return next((int(each) for each in told if each is not None), None)
+
+    def encode(
+        self, prompts: Sequence[Prompt], generation: GenerationSpec = _PLAIN
+    ) -> list[list[int]]:
         """Return the token ids of prompts; messages go through the chat template.
+
+        Text is read as the task wants it, in the languages of ``generation``.
 
         Raises:
             ModelError: Messages, and the model has no chat template.
         """
         ids: list[list[int]] = [[] for _ in prompts]
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
         plain = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str)]
         chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
         if plain:
-            for i, row in zip(plain, self._tokenise([prompts[i] for i in plain]), strict=True):
+            pair = generation.get("src_lang"), generation.get("tgt_lang")
+            for i, row in zip(plain, self.task_text.encode(texts, *pair), strict=True):
                 ids[i] = row
         if chats:
-            texts = [self._render(prompt) for prompt in prompts if not isinstance(prompt, str)]
+            rendered = [self._render(each) for each in prompts if not isinstance(each, str)]
             # The template writes the special tokens itself; a second BOS would change the answer.
-            rows = self._tokenise(texts, add_special_tokens=False)
-            for i, row in zip(chats, rows, strict=True):
+            for i, row in zip(chats, self.tokenise(rendered), strict=True):
                 ids[i] = row
         return ids
 
@@ -81,7 +100,7 @@ class TorchModel:
     ) -> list[list[int] | EngineError]:
         """Return the token ids of each prompt, or why it has none."""
         try:
-            return list(self.encode(prompts))
+            return list(self.encode(prompts, generation))
         except ModelError:
             raise
         except Exception as error:  # one text that is no Unicode spoils the tokenizer's batch
@@ -101,12 +120,10 @@ class TorchModel:
             return self.eos_ids
         return frozenset([told] if isinstance(told, int) else told)
 
-    def _tokenise(self, texts: list[Any], *, add_special_tokens: bool = True) -> list[list[int]]:
+    def tokenise(self, texts: list[str]) -> list[list[int]]:
+        """Return the token ids of texts as they stand, with no special tokens added."""
         encoded = self.tokenizer(
-            texts,
-            add_special_tokens=add_special_tokens,
-            return_attention_mask=False,
-            verbose=False,
+            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
         )
         rows: list[list[int]] = encoded["input_ids"]
         return rows
@@ -140,8 +157,21 @@ class TorchModel:
 
     @property
     def parameters(self) -> int:
-        """The number of parameters; tied ones count once."""
-        return sum(each.numel() for each in self.model.parameters())
+        """The number of parameters; tied ones count once. 0 where the model does not tell."""
+        parameters = getattr(self.model, "parameters", None)
+        return sum(each.numel() for each in parameters()) if parameters else 0
+
+    def fingerprint(self) -> str:
+        """Return a hash of a few values of every weight: cheap, and another for other weights."""
+        digest = hashlib.blake2b(digest_size=16)
+        model = self.in_memory()
+        for name, weight in getattr(model, "named_parameters", list)():
+            flat = weight.detach().reshape(-1)
+            if flat.device.type != "meta":  # one that was offloaded to disk
+                step = max(1, flat.numel() // _SAMPLED)
+                digest.update(flat[::step].float().cpu().numpy().tobytes())
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        return digest.hexdigest()
 
     def info(self, engine: str) -> EngineInfo:
         """Describe what runs, for the statistics."""
@@ -217,7 +247,14 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     model.eval()
     if device.type == "cpu" and files.task == "text-generation":
         torch_attention.use(model)
-    return wrap(model, tokenizer, files.name, files.task, load_s=time.perf_counter() - began)
+    return wrap(
+        model,
+        tokenizer,
+        files.name,
+        files.task,
+        languages=spec.languages,
+        load_s=time.perf_counter() - began,
+    )
 
 
 @contextlib.contextmanager
@@ -234,7 +271,15 @@ def _quiet_when_small(folder: Path) -> Iterator[None]:
         logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def wrap(model: Any, tokenizer: Any, name: str, task: Task, *, load_s: float = 0.0) -> TorchModel:
+def wrap(
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    task: Task,
+    *,
+    languages: tuple[str, str] | None = None,
+    load_s: float = 0.0,
+) -> TorchModel:
     """Describe a transformers model and tokenizer that are in memory already."""
     config, generation = model.config, model.generation_config
     eos: set[int] = set()
@@ -258,6 +303,13 @@ def wrap(model: Any, tokenizer: Any, name: str, task: Task, *, load_s: float = 0
         context_length=_context_length(config, tokenizer),
         forward_options=frozenset(inspect.signature(model.forward).parameters),
         load_s=load_s,
+        task_text=TaskText(
+            task,
+            config.to_dict(),
+            tokenizer,
+            languages,
+            forced_bos_token_id=generation.forced_bos_token_id,
+        ),
     )
 
 

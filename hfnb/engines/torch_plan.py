@@ -80,6 +80,21 @@ def prefill_tokens(loaded: TorchModel) -> int:
     return _PREFILL_TOKENS.get(loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
 
 
+def prompt_room(options: dict[str, Any], context: int | None, *, shared: bool = True) -> int | None:
+    """Return how many tokens a prompt may have so that its answer fits too; ``None``: any number.
+
+    At least half of the context is left to the prompt. The arguments are those of
+    `new_token_limit`.
+    """
+    if not shared:
+        return context
+    limits = [each for each in (context, options.get("max_length")) if each is not None]
+    if not limits:
+        return None
+    wanted = int(options.get("max_new_tokens") or DEFAULT_MAX_NEW_TOKENS)
+    return max(1, min(limits) - min(wanted, min(limits) // 2))
+
+
 def new_token_limit(
     options: dict[str, Any], prompt_tokens: int, context: int | None, *, shared: bool = True
 ) -> tuple[int, PromptTooLongError | None]:
@@ -98,8 +113,8 @@ def new_token_limit(
     if context is not None and prompt_tokens > (context - 1 if shared else context):
         return 0, PromptTooLongError(
             f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}"
-            f"{', answer included' if shared else ''}. Shorten the text, or use a model with a "
-            "longer context."
+            f"{', answer included' if shared else ''}. Shorten the text, pass truncation='value' "
+            "to have its middle left out, or use a model with a longer context."
         )
     if "max_new_tokens" in options:
         most = int(options["max_new_tokens"])

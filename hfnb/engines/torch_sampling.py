@@ -26,6 +26,7 @@ from hfnb.options import GENERATION_OPTIONS, PROMPT_OPTIONS
 from hfnb.spec import GenerationSpec
 
 if TYPE_CHECKING:
+    from hfnb.engines.torch_model import TorchModel
     from hfnb.engines.torch_row import Row
 
 _TRANSFORMERS_TOP_K = 50
@@ -62,11 +63,18 @@ class RowRandom:
         return self._ready.pop()
 
 
-def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]:
+def options_in_force(loaded: TorchModel, generation: GenerationSpec) -> dict[str, Any]:
     """Return the generation options in force: the checkpoint's own, over which the caller's win.
 
-    How the checkpoint samples counts only when the caller samples: greedy is hfnb's default.
+    How the checkpoint samples counts only when the caller samples: greedy is hfnb's default. What
+    its config says of the task (``task_specific_params``), and the tokens of the languages that
+    are asked for, count as the checkpoint's own.
+
+    Raises:
+        OptionError: The model does not know one of the languages.
     """
+    model = loaded.in_memory()
+    pair = generation.get("src_lang"), generation.get("tgt_lang")
     of_sampling = {
         "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p",
         "epsilon_cutoff", "eta_cutoff",
@@ -74,7 +82,11 @@ def checkpoint_options(model: Any, generation: GenerationSpec) -> dict[str, Any]
     of_beams = {"num_beams", "num_return_sequences", "early_stopping", "length_penalty"}
     stored = {
         name: value
-        for name, value in model.generation_config.to_diff_dict().items()
+        for name, value in {
+            **model.generation_config.to_diff_dict(),
+            **loaded.task_text.defaults(*pair),
+            **loaded.task_text.options(*pair),
+        }.items()
         if name in GENERATION_OPTIONS and value is not None
     }
     if generation.sampling:
@@ -117,7 +129,7 @@ class TokenChooser:
     """Chooses one token a row from the logits of one step; make one with `TokenChooser.of`.
 
     Args:
-        options: The generation options in force, from `checkpoint_options`.
+        options: The generation options in force, from `options_in_force`.
         eos_ids: The tokens that end a row.
         sampling: Draw tokens; otherwise the likeliest is taken.
     """

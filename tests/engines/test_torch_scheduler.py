@@ -162,9 +162,8 @@ def test_an_interrupt_in_one_call_spoils_no_other(fresh_engine: Engines) -> None
     engine.loaded.model.forward = striking
     with ThreadPoolExecutor(6) as pool:
         others = [pool.submit(asked, engine, each, max_new_tokens=30) for each in PROMPTS[:6]]
-        with pytest.raises(KeyboardInterrupt):
-            for _ in range(200):  # until the turn comes to this thread
-                asked(engine, "a", max_new_tokens=30)
+        with pytest.raises(KeyboardInterrupt):  # as soon as the turn comes to this thread
+            texts(engine, ["a"] * 500, max_new_tokens=30)
         assert [each.result() for each in others] == expected
     assert struck.is_set()
     assert asked(engine, "a", max_new_tokens=3) == reference(engine, "a", max_new_tokens=3)

@@ -1,0 +1,117 @@
+"""Encoder-decoders answer in batches as transformers' own `generate` answers each prompt alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hfnb
+from hfnb.engines.task_text import TaskText
+from hfnb.engines.torch_engine import TorchEngine
+from tests.engines.reference import PROMPTS, answers, engine_of, reference, texts
+from tests.tiny_models import SEQ2SEQ
+
+# Marian's tokenizer asks for a package that cleans punctuation, and does not use it.
+pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+
+TARGETS = {
+    "mbart": ("ro_RO", "fr_XX"),
+    "mbart50": ("ro", "fr"),
+    "m2m100": ("ro", "fr"),
+    "nllb": ("ron", "fra"),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "beams": {"num_beams": 2},
+    "beams that stop early": {"num_beams": 3, "early_stopping": True, "length_penalty": 2.0},
+    "beams, no pair twice": {"num_beams": 2, "no_repeat_ngram_size": 2},
+    "no pair twice": {"no_repeat_ngram_size": 2},
+    "not short": {"min_length": 8, "repetition_penalty": 1.5},
+    "other words than the prompt": {"encoder_no_repeat_ngram_size": 1, "min_new_tokens": 4},
+    "words of the prompt": {"encoder_repetition_penalty": 1.5},
+    "without some tokens": {
+        "suppress_tokens": [20, 30],
+        "begin_suppress_tokens": [50, 60],
+        "bad_words_ids": [[20, 30], [40]],
+    },
+}
+
+
+@pytest.fixture(scope="module", params=SEQ2SEQ)
+def engine(
+    request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]
+) -> Iterator[TorchEngine]:
+    engine = engine_of(tiny_model(request.param))
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_batched_answers_are_those_of_generate_alone(engine: TorchEngine, kind: str) -> None:
+    options = {**OPTIONS[kind], "max_new_tokens": 10}
+    prompts = PROMPTS[:6]
+    alone = [reference(engine, prompt, **options) for prompt in prompts]
+    assert len(set(alone)) > 3
+    assert texts(engine, prompts, batch_size=4, **options) == alone
+
+
+def test_a_forced_first_token_begins_every_answer(engine: TorchEngine) -> None:
+    prompts = PROMPTS[:6]
+    options = {"forced_bos_token_id": 25, "max_new_tokens": 10}
+    first = engine.loaded.tokenizer.decode([25], skip_special_tokens=True).strip()
+    found = texts(engine, prompts, batch_size=3, **options)
+    assert found == [reference(engine, prompt, **options) for prompt in prompts]
+    assert first
+    assert all((each or "").strip().startswith(first) for each in found)
+
+
+def test_a_forced_last_token_ends_an_answer_of_full_length(engine: TorchEngine) -> None:
+    options = {"forced_eos_token_id": engine.loaded.tokenizer.eos_token_id, "max_new_tokens": 6}
+    prompts = PROMPTS[:6]
+    found = answers(engine, prompts, batch_size=3, **options)
+    assert [each.text for each in found] == [reference(engine, p, **options) for p in prompts]
+    assert {each.new_tokens for each in found} <= set(range(6))
+
+
+def test_another_start_gives_another_answer(engine: TorchEngine) -> None:
+    loaded = engine.loaded
+    usual = {loaded.model.generation_config.decoder_start_token_id, *loaded.eos_ids}
+    start = next(each for each in loaded.tokenizer.all_special_ids if each not in usual)
+    options: dict[str, Any] = {"decoder_start_token_id": start, "max_new_tokens": 10}
+    prompts = PROMPTS[:6]
+    found = texts(engine, prompts, batch_size=3, **options)
+    assert found == [reference(engine, prompt, **options) for prompt in prompts]
+
+
+def test_a_seed_draws_the_same_alone_and_in_a_batch(engine: TorchEngine) -> None:
+    options: dict[str, Any] = {"temperature": 1.0, "top_k": 8, "seed": 7, "max_new_tokens": 10}
+    together = texts(engine, PROMPTS[:6], batch_size=6, **options)
+    assert together == [texts(engine, [each], **options)[0] for each in PROMPTS[:6]]
+    assert together != texts(engine, PROMPTS[:6], batch_size=6, **{**options, "seed": 8})
+
+
+@pytest.mark.parametrize("name", SEQ2SEQ)
+def test_they_load_by_name(name: str, tiny_model: Callable[[str], Path]) -> None:
+    model = hfnb.load(tiny_model(name), dtype="float32", device="cpu", max_new_tokens=4)
+    alone = [model.invoke(prompt) for prompt in PROMPTS[:3]]
+    assert model.batch(PROMPTS[:3]) == alone
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_target_language_begins_or_starts_the_answer(
+    name: str, tiny_model: Callable[[str], Path]
+) -> None:
+    """The options that `TaskText` gives are those with which transformers translates."""
+    engine = engine_of(tiny_model(name))
+    config = engine.loaded.model.config.to_dict()
+    text = TaskText("translation", config, engine.loaded.tokenizer)
+    answers = []
+    for target in TARGETS[name]:
+        options = {**text.options(tgt_lang=target), "max_new_tokens": 10}
+        found = texts(engine, PROMPTS[:6], batch_size=3, **options)
+        assert found == [reference(engine, prompt, **options) for prompt in PROMPTS[:6]]
+        answers.append(found)
+    assert answers[0] != answers[1]
