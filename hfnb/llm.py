@@ -22,7 +22,7 @@ from hfnb.engines.chat_template import check_template_options
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
 from hfnb.llm_batch import Asked, Batch, BatchRow, TogetherMixin
-from hfnb.options import TEXT_OPTIONS, split_model_kwargs
+from hfnb.options import TEXT_OPTIONS, check_call_options, split_model_kwargs
 from hfnb.pipelines import engine_of
 from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size, check_task
 
@@ -126,6 +126,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         """
         model_id = os.fspath(model_id)
         load_options, _ = split_model_kwargs(model_kwargs or {})
+        check_call_options(pipeline_kwargs or {})
         _, generation = split_model_kwargs({**(model_kwargs or {}), **(pipeline_kwargs or {})})
         GenerationSpec.of(**_without_text_options(generation))
         dtype = load_options.pop("dtype", load_options.pop("torch_dtype", "auto"))
@@ -209,6 +210,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
 
     def _check(self) -> None:
         """Find mistakes in the settings, before anything is computed."""
+        check_call_options(self.pipeline_kwargs or {})
         _ = self.generation
         if self.chat_template_kwargs:
             check_template_options(self.engine.info, self.chat_template_kwargs)

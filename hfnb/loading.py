@@ -36,6 +36,7 @@ def load(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     chat: bool | Literal["auto"] = "auto",
+    chat_template_kwargs: dict[str, Any] | None = None,
     batch_size: int | Literal["auto"] = "auto",
     model_kwargs: dict[str, Any] | None = None,
     **options: Any,
@@ -47,8 +48,9 @@ def load(
     Args:
         model: A packaged model (``"hfnb/numbers-fr"``), a local folder (a ``Path`` too),
             or a Hub id.
-        task: ``"text-generation"``, ``"text2text-generation"``, ``"translation"`` or
-            ``"summarization"``; by default the model's config decides.
+        task: ``"text-generation"``, ``"text2text-generation"``, ``"translation"`` (also
+            ``"translation_en_to_fr"`` and the like) or ``"summarization"``; by default the model's
+            config decides.
         backend: ``"pytorch"``.
         device: ``"auto"`` (or ``None``) takes the best there is; ``"cpu"`` or ``-1``;
             ``"cuda:0"``, ``"mps"``, ``"xpu"`` or an accelerator's number.
@@ -59,11 +61,14 @@ def load(
         trust_remote_code: Run Python code that comes with the model.
         allow_pickle: Load pickled weights where there are no safetensors. A pickle can run code.
         chat: Wrap plain prompts in the model's chat template: ``"auto"`` where it has one.
+        chat_template_kwargs: Further variables of the chat template, such as
+            ``{"enable_thinking": False}``.
         batch_size: The most rows computed together, or ``"auto"``.
         model_kwargs: Further arguments of transformers' ``from_pretrained``, such as
             ``attn_implementation``, ``token`` or ``cache_dir``.
         **options: How to generate, by transformers' names (``max_new_tokens``, ``temperature``,
-            ``top_p``, ...), and ``stop`` and ``seed``. Greedy by default.
+            ``top_p``, ...), ``stop`` and ``seed``; ``src_lang`` and ``tgt_lang`` of a translation;
+            ``truncation="value"`` for prompts that are too long. Greedy by default.
 
     Returns:
         A LangChain LLM that `hfnb.run` takes too.
@@ -112,4 +117,5 @@ def load(
         pipeline_kwargs=generation_options,
         batch_size=batch_size,
         chat=chat,
+        chat_template_kwargs=chat_template_kwargs,
     )

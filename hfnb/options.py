@@ -190,3 +190,17 @@ def split_model_kwargs(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict
             )
     load = {name: value for name, value in options.items() if name in LOAD_OPTIONS}
     return load, {name: value for name, value in options.items() if name in generating}
+
+
+def check_call_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of loading among those of generating: there they come too late.
+
+    Raises:
+        OptionError: One is there, or a name is neither, with the closest one.
+    """
+    load, _ = split_model_kwargs(options)
+    if load:
+        raise OptionError(
+            f"{', '.join(load)} says how a model is loaded, and this one is in memory already. "
+            "Give it to hfnb.load, or to from_model_id in model_kwargs."
+        )

@@ -22,9 +22,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hfnb.errors import OptionError, closest, listing
+from hfnb.spec import languages_of
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_TRANSLATION = re.compile(r"translation_([\w-]+?)_to_([\w-]+)")
 # Raffel et al. 2020 (arXiv:1910.10683), appendix D: the pairs and the words of their prefixes.
 _T5_LANGUAGES = {"en": "English", "de": "German", "fr": "French", "ro": "Romanian"}
 _T5_PREFIX = re.compile(r"\s*translate \w+ to \w+ ?:", re.IGNORECASE)
@@ -32,25 +32,6 @@ _LANGUAGE_TOKEN = re.compile(r"(?P<plain>[a-z]{2,3}_[A-Z][A-Za-z]{1,3})|__(?P<wr
 """mBART's "en_XX", NLLB's "eng_Latn"; M2M100's "__en__", PLBart's "__en_XX__" and "__java__"."""
 _NLLB_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 _MADLAD_TOKEN = re.compile(r"<2(\w+)>")
-
-
-def languages_of(task: str) -> tuple[str, str] | None:
-    """Return the source and the target that a task's name tells, or ``None``.
-
-    Args:
-        task: A task as transformers 4 named it.
-
-    Returns:
-        Two codes as they are written in the name; ``None`` for every other task.
-
-    Example:
-        >>> languages_of("translation_en_to_fr")
-        ('en', 'fr')
-        >>> languages_of("translation") is None
-        True
-    """
-    found = _TRANSLATION.fullmatch(task)
-    return (found[1], found[2]) if found else None
 
 
 class _Pair(NamedTuple):
@@ -96,8 +77,8 @@ class TaskText:
         task: One of `hfnb.spec.TASKS`.
         config: The model's config.json, or ``model.config.to_dict()``.
         tokenizer: The model's tokenizer, of transformers.
-        languages: Source and target from the task's name; see `languages_of`. A call's ``src_lang``
-            and ``tgt_lang`` win over them.
+        languages: Source and target from the task's name, as `hfnb.spec.languages_of` gives them.
+            A call's ``src_lang`` and ``tgt_lang`` win over them.
         forced_bos_token_id: The generation config's: the target of a model that has one.
 
     Raises:
@@ -120,7 +101,6 @@ class TaskText:
     ) -> None:
         self._languages = languages
         self._way = _way_of(task, config, tokenizer, forced_bos_token_id)
-        self._tokenizer = tokenizer
         self._params: Mapping[str, Any] = config.get("task_specific_params") or {}
         self._task = task
         if languages:
@@ -188,7 +168,7 @@ class TaskText:
 
 
 class _Way:
-    """A model that is told no language; the others build on it."""
+    """How a model is told what to do; what all the ways have in common."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -213,7 +193,7 @@ class _Way:
 
 
 class _InWords(_Way):
-    """T5: the task stands in words before the text. And BART, which has no prefix at all."""
+    """T5: the task stands in words before the text. And BART, which is told nothing."""
 
     def __init__(self, task: str, config: Mapping[str, Any], tokenizer: Any) -> None:
         super().__init__(tokenizer)
@@ -226,7 +206,7 @@ class _InWords(_Way):
         self._known = tuple({each for each in known if each})
 
     def read(self, pair: _Pair) -> _Reading:
-        if pair.by_caller and self._task == "summarization":
+        if pair.by_caller and self._task == "summarization" and self._is_t5:
             raise OptionError(
                 f"{pair.name} can't be followed: the task is 'summarization', and this model "
                 "takes languages for translation only. Leave them out, or use task='translation'."
@@ -316,7 +296,7 @@ class _ByFrame(_Way):
         super().__init__(tokenizer)
         self._task = task
         self._codes = codes
-        self._before, self._after, self._source = self._frame(config)
+        self._before, self._after, self._source = self._frame()
         # The first mBART and PLBart have "X </s> en_XX", and answer "fr_XX X </s>": the language
         # is the token that the decoder starts with. The later ones start with </s>.
         starts = config.get("model_type") in ("mbart", "plbart") and None in self._after
@@ -326,25 +306,23 @@ class _ByFrame(_Way):
         ids = set(codes.values())
         self._has_target = forced is not None or config.get("decoder_start_token_id") in ids
 
-    def _frame(
-        self, config: Mapping[str, Any]
-    ) -> tuple[list[int | None], list[int | None], int | None]:
+    def _frame(self) -> tuple[list[int | None], list[int | None], int | None]:
         """Return the special tokens before and after a text, and the source's own token.
 
         ``None`` stands where a source's token belongs. They are looked up by an example, since
         ``AutoTokenizer`` gives some of these models a tokenizer that knows nothing of languages.
         """
         languages = set(self._codes.values())
-        (inner,) = self._tokenise(["a"], special=False)
-        (outer,) = self._tokenise(["a"])
-        start = next(i for i in range(len(outer) + 1) if outer[i : i + len(inner)] == inner)
-        around = outer[:start], outer[start + len(inner) :]
+        special = languages.union(self._tokenizer.all_special_ids) - {self._tokenizer.unk_token_id}
+        (example,) = self._tokenise(["a"])
+        text = [i for i, each in enumerate(example) if each not in special]
+        around = example[: text[0]], example[text[-1] + 1 :]
         own = next((each for side in around for each in side if each in languages), None)
         before, after = ([None if each in languages else each for each in side] for side in around)
         if own is None:  # PLBart for one pair: the language comes last, where there is one
             after.append(None)
-        told = getattr(self._tokenizer, "init_kwargs", {}).get("legacy_behaviour")
-        if all(_NLLB_CODE.fullmatch(each) for each in self._codes) and not told:
+        legacy = _setting(self._tokenizer, "legacy_behaviour")
+        if all(_NLLB_CODE.fullmatch(each) for each in self._codes) and not legacy:
             # NLLB was trained with the language first; its older tokenizer.json has it last.
             before, after = [None], [each for each in after if each is not None]
         return before, after, own
@@ -353,7 +331,9 @@ class _ByFrame(_Way):
         source = self._source
         if pair.source is not None:
             source = self._codes[_resolve("src_lang", pair.source, self._codes)]
-        target = pair.target or getattr(self._tokenizer, "tgt_lang", None)
+        target = pair.target
+        if target is None and not self._has_target:
+            target = _setting(self._tokenizer, "tgt_lang")
         if target is not None:
             token = self._codes[_resolve("tgt_lang", target, self._codes)]
             return _Reading("", source, dict.fromkeys(self._names, token))
@@ -402,11 +382,20 @@ def _language_tokens(tokenizer: Any) -> dict[str, int]:
     """Return the languages among a tokenizer's special tokens: code to token id."""
     codes = {}
     for token in getattr(tokenizer, "all_special_tokens", ()):
-        found = _LANGUAGE_TOKEN.fullmatch(token)
-        index = tokenizer.convert_tokens_to_ids(token) if found else None
-        if found and index is not None and index != tokenizer.unk_token_id:
-            codes[found["plain"] or found["wrapped"]] = index
-    return codes
+        if found := _LANGUAGE_TOKEN.fullmatch(token):
+            code = found["plain"] or found["wrapped"]
+            codes[code] = tokenizer.convert_tokens_to_ids(token)
+    # M2M100's own tokenizer lists them here, and among the special tokens only where its files do.
+    for code, index in (getattr(tokenizer, "lang_code_to_id", None) or {}).items():
+        codes.setdefault(code.strip("_"), index)
+    unknown = None, getattr(tokenizer, "unk_token_id", None)
+    return {code: index for code, index in codes.items() if index not in unknown}
+
+
+def _setting(tokenizer: Any, name: str) -> Any:
+    """Return a setting of a tokenizer's class, of its files where it has become another class."""
+    own = getattr(tokenizer, name, None)
+    return getattr(tokenizer, "init_kwargs", {}).get(name) if own is None else own
 
 
 def _resolve(option: str, name: str, codes: Iterable[str]) -> str:

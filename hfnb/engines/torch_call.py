@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from hfnb.engines.base import Completion, Delta, Request, Work
+from hfnb.engines.torch_grammar import CompiledGrammar, compile_grammar
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import LOOKAHEAD, auto_rows, new_token_limit, prompt_room
 from hfnb.engines.torch_processors import processors_for
@@ -78,10 +79,8 @@ class Call:
         """The most tokens of a prompt, where longer ones are to be shortened."""
         if generation.get("truncation") == "value":
             self._room = prompt_room(options, loaded.context_length, shared=loaded.is_decoder)
-        self._grammar: Any = None
+        self._grammar: CompiledGrammar | None = None
         if generation.grammar is not None:
-            from hfnb.engines.torch_grammar import compile_grammar
-
             self._grammar = compile_grammar(loaded, generation.grammar, self.eos_ids)
 
     @property

@@ -153,7 +153,12 @@ class TorchModel:
     @property
     def has_chat_template(self) -> bool:
         """Whether the tokenizer brings a chat template."""
-        return bool(getattr(self.tokenizer, "chat_template", None))
+        return bool(self.chat_template)
+
+    @property
+    def chat_template(self) -> Any:
+        """The tokenizer's chat template, or several by name, or ``None``."""
+        return getattr(self.tokenizer, "chat_template", None)
 
     @property
     def parameters(self) -> int:
@@ -175,18 +180,21 @@ class TorchModel:
 
     def info(self, engine: str) -> EngineInfo:
         """Describe what runs, for the statistics."""
+        places = placement(self.model)
+        shown = ", ".join(f"{count} on {place}" for place, count in places.items())
         return EngineInfo(
             engine=engine,
             backend="pytorch",
             model=self.name,
             task=self.task,
-            device=str(self.device),
+            device=", ".join(places) or str(self.device),
             dtype=str(self.model.dtype).removeprefix("torch."),
             parameters=self.parameters,
             context_length=self.context_length,
             has_chat_template=self.has_chat_template,
             load_s=self.load_s,
-            template_variables=template_variables(self.tokenizer.chat_template),
+            template_variables=template_variables(self.chat_template),
+            note=f"device_map: parts of the model are {shown}" if len(places) > 1 else "",
         )
 
     def close(self) -> None:
@@ -242,8 +250,6 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
         )
     if spec.device_map is None:
         model.to(device)
-    else:
-        device = model.device
     model.eval()
     if device.type == "cpu" and files.task == "text-generation":
         torch_attention.use(model)
@@ -297,7 +303,7 @@ def wrap(
         tokenizer=tokenizer,
         name=name,
         task=task,
-        device=model.device,
+        device=_input_device(model),
         eos_ids=frozenset(eos),
         pad_id=pad,
         context_length=_context_length(config, tokenizer),
@@ -311,6 +317,25 @@ def wrap(
             forced_bos_token_id=generation.forced_bos_token_id,
         ),
     )
+
+
+def placement(model: Any) -> dict[str, int]:
+    """Return where Accelerate put the parts of a model: device to number of parts."""
+    places: dict[str, int] = {}
+    for place in (getattr(model, "hf_device_map", None) or {}).values():
+        named = str(torch.device(place)) if isinstance(place, int) else str(place)
+        places[named] = places.get(named, 0) + 1
+    return places
+
+
+def _input_device(model: Any) -> torch.device:
+    """Return the device that a model wants its inputs on.
+
+    Weights that Accelerate left on disk stand on the device "meta", where nothing can be computed.
+    """
+    hook = getattr(model, "_hf_hook", None)
+    told = getattr(hook, "execution_device", None)
+    return torch.device(model.device if told is None else told)
 
 
 def _dtype(spec: ModelSpec, files: hub.ModelFiles, device: torch.device) -> Any:

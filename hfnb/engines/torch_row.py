@@ -42,11 +42,6 @@ class Row:
     _growing: GrowingText | None = None
     _shown: int = 0
 
-    @property
-    def stuck(self) -> str:
-        """Why no token at all may follow; empty as a rule."""
-        return "" if self.grammar is None else self.grammar.stuck
-
     def begin(self, now: float) -> None:
         """Note when its computation began; a row that is tried again began before."""
         self.started = self.started or now
@@ -83,6 +78,14 @@ class Row:
             if cut_at_stop(growing.text[-reach:], call.stop)[1]:
                 self.reason = "stop"
         return self._delta(growing) if call.stream else None
+
+    def end(self) -> Delta | None:
+        """End the row where it stands, since nothing more may follow; as `give`."""
+        self.reason = "eos"
+        if self._growing is None:
+            return None
+        self._growing.finish()
+        return self._delta(self._growing) if self.call.stream else None
 
     def completion(self) -> Completion:
         """Return what the row has come to."""

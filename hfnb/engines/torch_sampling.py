@@ -21,6 +21,7 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from hfnb.engines.torch_grammar import mask_logits
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS, has_effect
 from hfnb.options import GENERATION_OPTIONS, PROMPT_OPTIONS
 from hfnb.spec import GenerationSpec
@@ -170,8 +171,6 @@ class TokenChooser:
                 [_processed(row, each) for row, each in zip(rows, logits.float(), strict=True)]
             )
         if any(row.grammar is not None for row in rows):
-            from hfnb.engines.torch_grammar import mask_logits
-
             logits = mask_logits(logits, [row.grammar for row in rows])
         if self._warpers is None:
             return logits.argmax(dim=-1)

@@ -17,8 +17,8 @@ import torch
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.torch_call import Call
+from hfnb.engines.torch_grammar import fill_masks
 from hfnb.engines.torch_row import Row
-from hfnb.errors import EngineError
 
 _PATIENCE_S = 0.2
 """How long a thread sleeps at most; an interrupt may have to wait for this on Windows."""
@@ -199,17 +199,16 @@ class Scheduler:
 
     def _hand_out(self, rows: list[Row], tokens: list[int]) -> None:
         """Give each row its token; rows that end with it go."""
-        ended = False
         for row, token in zip(rows, tokens, strict=True):
-            delta = row.give(token)
-            if delta is not None:
-                row.call.out.append(delta)
-            if row.reason is not None:
-                ended = True
-                row.call.finish(row, row.completion())
-            elif row.stuck:
-                row.reason, ended = "length", True
-                row.call.finish(row, row.failure(EngineError(row.stuck)))
+            _show(row, row.give(token))
+        bound = [row for row in rows if row.grammar is not None and row.reason is None]
+        if bound:
+            _follow_grammars(bound)
+        ended = [row for row in rows if row.reason is not None]
+        for row in ended:
+            problem = row.grammar.problem if row.grammar is not None else None
+            done = row.completion() if problem is None else row.failure(problem)
+            row.call.finish(row, done)
         if ended:
             self._keep(lambda row: row.reason is None)
             if self._ceiling is not None:
@@ -237,6 +236,19 @@ class Scheduler:
             call.line_up()
             waiting = set(call.waiting)
             _try_again(row for row in list(call.unfinished) if row not in waiting)
+
+
+def _show(row: Row, delta: Delta | None) -> None:
+    if delta is not None:
+        row.call.out.append(delta)
+
+
+def _follow_grammars(rows: list[Row]) -> None:
+    """End rows whose text is complete: a forward pass would only find that out."""
+    fill_masks([row.grammar for row in rows])
+    for row in rows:
+        if row.grammar is not None and (row.grammar.problem or row.grammar.finished):
+            _show(row, row.end())
 
 
 def _note_start(group: list[Row], active: list[Row], now: float) -> None:

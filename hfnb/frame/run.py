@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -111,10 +111,10 @@ def run(
     model = _check_model(llm, parts)
     display = display_for(progress)
 
-    engine, base, own_batch_size, own_chat = _engine_of(model, load=len(frame) > 0)
-    generation = base.merge(**{**parts.options, **options})
+    engine, settings = _engine_of(model, load=len(frame) > 0)
+    generation = settings.generation.merge(**{**parts.options, **options})
     _check_sequences(generation)
-    use_chat = _decide_chat(own_chat if chat is None else chat, engine)
+    use_chat = _decide_chat(settings.chat if chat is None else chat, engine)
     if system and not use_chat:
         raise OptionError(
             f"system needs a chat template, and prompts for {engine.info.model!r} are sent as "
@@ -128,10 +128,11 @@ def run(
         into=into,
         after=parts.after,
         chat=use_chat,
+        template_options=settings.template_options,
         system=system,
         nulls=nulls,
         on_error=on_error,
-        batch_size=own_batch_size if batch_size is None else batch_size,
+        batch_size=settings.batch_size if batch_size is None else batch_size,
     )
     try:
         result = running.wait(display)
@@ -232,19 +233,31 @@ def _check_model(llm: object, parts: Parts) -> HuggingFacePipeline | Engine | st
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """How a model was set up."""
+
+    generation: GenerationSpec = dataclasses.field(default_factory=GenerationSpec)
+    batch_size: int | Literal["auto"] = "auto"
+    chat: bool | Literal["auto"] = False
+    template_options: Mapping[str, Any] | None = None
+
+
 def _engine_of(
     model: HuggingFacePipeline | Engine | str, *, load: bool
-) -> tuple[Engine, GenerationSpec, int | Literal["auto"], bool | Literal["auto"]]:
-    """Return the engine, and how it was set up to generate."""
+) -> tuple[Engine, _Settings]:
+    """Return the engine, and how it was set up."""
     if isinstance(model, str):
         if not load:  # no rows: the name is checked, the weights are not needed
-            return _engine_for_no_rows(model), GenerationSpec(), "auto", False
+            return _engine_for_no_rows(model), _Settings()
         from hfnb.loading import load as load_model
 
         model = load_model(model)
     if isinstance(model, Engine):
-        return model, GenerationSpec(), "auto", False
-    return model.engine, model.generation, model.batch_size, model.chat
+        return model, _Settings()
+    return model.engine, _Settings(
+        model.generation, model.batch_size, model.chat, model.chat_template_kwargs
+    )
 
 
 def _engine_for_no_rows(model: str) -> Engine:

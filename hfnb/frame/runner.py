@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,7 @@ class Run:
         into: str,
         after: Callable[[str], Any] | None = None,
         chat: bool = False,
+        template_options: Mapping[str, Any] | None = None,
         system: str | None = None,
         nulls: str = "skip",
         on_error: str = "keep",
@@ -48,6 +49,7 @@ class Run:
         self._into = into
         self._after = after
         self._chat = chat
+        self._template_options = template_options or {}
         self._system = (Message("system", system),) if system else ()
         self._messages = False
         """Whether the prompts turned out to be messages already."""
@@ -160,10 +162,12 @@ class Run:
                 self._fail(at, prompt)
             else:
                 self._messages = True
-                yield Request(at, prompt._replace(messages=(*self._system, *prompt.messages)))
+                messages = (*self._system, *prompt.messages)
+                yield Request(at, Chat(messages, options=self._template_options))
 
     def _as_chat(self, prompt: str) -> Prompt:
-        return Chat((*self._system, Message("user", prompt)))
+        messages = (*self._system, Message("user", prompt))
+        return Chat(messages, options=self._template_options)
 
     def _take(self, completion: Completion) -> None:
         output: Any = completion.text
