@@ -32,7 +32,8 @@ _NEUTRAL: dict[str, Any] = {
 }
 """Values with which an option does nothing."""
 _SEQ2SEQ = frozenset(
-    "t5 mt5 umt5 longt5 bart mbart marian m2m_100 pegasus blenderbot blenderbot-small".split()
+    "t5 mt5 umt5 longt5 bart mbart plbart mvp marian m2m_100 pegasus pegasus_x blenderbot "
+    "blenderbot-small prophetnet".split()
 )
 """Encoder-decoders that our own loop was compared with ``generate`` on."""
 

@@ -39,7 +39,7 @@ _CACHED_GRAMMARS = 32
 _CACHED_COMPILERS = 4
 _SAMPLE = 'The answer is {"a": [1, 2.5], "b": "x y"}; e-mail me.\n'
 _SAMPLE_TOKENS = 128
-_LONGEST = 256
+_LONGEST = 128
 """The longest minLength or maxLength of a JSON schema that is enforced, in characters."""
 _WIDE = 4096
 """From this width of logits on, rows with few allowed tokens are masked by those tokens."""

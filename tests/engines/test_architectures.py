@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hfnb.engines import torch_attention
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.engines.torch_model import wrap
-from tests.engines.reference import PROMPTS, reference, texts
+from tests.engines.reference import PROMPTS, reference, streamed, texts
 
 _SHARED = {
     "hidden_size": 64,
@@ -85,3 +85,88 @@ def test_batched_answers_are_those_of_generate_alone(
     ]
     ours = "decoder" if name != "mamba" else "generate"
     assert engine.info.engine == f"torch {ours}"
+
+
+_T5 = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4}
+_BART = {
+    "d_model": 64,
+    **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 96 for part in ("encoder", "decoder")},
+    "max_position_embeddings": 256,
+}
+_PROPHETNET = {
+    "hidden_size": 64,
+    **{f"num_{part}_layers": 2 for part in ("encoder", "decoder")},
+    **{f"num_{part}_attention_heads": 4 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 96 for part in ("encoder", "decoder")},
+    "max_position_embeddings": 256,
+}
+ENCODER_DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mt5": ("MT5Config", _T5),
+    "umt5": ("UMT5Config", _T5),
+    "longt5": ("LongT5Config", {**_T5, "local_radius": 8}),
+    "longt5, global": (
+        "LongT5Config",
+        {**_T5, "local_radius": 8, "encoder_attention_type": "transient-global"},
+    ),
+    "bart": ("BartConfig", _BART),
+    "mbart": ("MBartConfig", _BART),
+    "plbart": ("PLBartConfig", _BART),
+    "mvp": ("MvpConfig", _BART),
+    "marian": ("MarianConfig", _BART),
+    "m2m_100": ("M2M100Config", _BART),
+    "pegasus": ("PegasusConfig", _BART),
+    "pegasus_x": ("PegasusXConfig", {**_BART, "block_size": 8, "num_global_tokens": 4}),
+    "blenderbot": ("BlenderbotConfig", _BART),
+    "blenderbot-small": ("BlenderbotSmallConfig", _BART),
+    "prophetnet": ("ProphetNetConfig", _PROPHETNET),
+    "led, which goes through generate": (
+        "LEDConfig",
+        {**_BART, "attention_window": 8, "max_encoder_position_embeddings": 256},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*use_return_dict")
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_batched_answers_of_an_encoder_decoder_are_those_of_generate_alone(
+    name: str, tiny_model: Callable[[str], Path]
+) -> None:
+    kind, settings = ENCODER_DECODERS[name]
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model("t5"))
+    config = getattr(transformers, kind)(
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        **settings,
+    )
+    torch.manual_seed(3)
+    model = AutoModelForSeq2SeqLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.normal_(0.0, 0.1 if "t5" in name else 0.3)
+    engine = TorchEngine(wrap(model, tokenizer, name, "text2text-generation"))
+    assert ("generate" in engine.info.engine) == ("generate" in name)
+    expected = [reference(engine, prompt, max_new_tokens=9) for prompt in PROMPTS]
+    assert len(set(expected)) > 1
+    for batch_size in (1, 3, "auto"):
+        assert texts(engine, PROMPTS, batch_size=batch_size, max_new_tokens=9) == expected
+
+
+def test_a_model_that_goes_through_generate_streams_its_tokens_too(
+    tiny_model: Callable[[str], Path],
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model("gpt2"))
+    kind, settings = ARCHITECTURES["mamba"]
+    torch.manual_seed(3)
+    config = getattr(transformers, kind)(vocab_size=len(tokenizer), **settings)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    engine = TorchEngine(wrap(model, tokenizer, "mamba", "text-generation"))
+    deltas, done = streamed(engine, PROMPTS[:3], max_new_tokens=8)
+    for pieces, completion, prompt in zip(deltas, done, PROMPTS[:3], strict=True):
+        assert len(pieces) > 2
+        assert "".join(pieces) == completion.text == reference(engine, prompt, max_new_tokens=8)

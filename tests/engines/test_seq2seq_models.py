@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import M2M100Tokenizer, MBart50Tokenizer, MBartTokenizer, NllbTokenizer
 
 import hfnb
-from hfnb.engines.task_text import TaskText
 from hfnb.engines.torch_engine import TorchEngine
 from tests.engines.reference import PROMPTS, answers, engine_of, reference, texts
 from tests.tiny_models import SEQ2SEQ
@@ -17,11 +18,11 @@ from tests.tiny_models import SEQ2SEQ
 # Marian's tokenizer asks for a package that cleans punctuation, and does not use it.
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 
-TARGETS = {
-    "mbart": ("ro_RO", "fr_XX"),
-    "mbart50": ("ro", "fr"),
-    "m2m100": ("ro", "fr"),
-    "nllb": ("ron", "fra"),
+TRANSLATORS: dict[str, tuple[Any, str, tuple[str, str]]] = {
+    "mbart": (MBartTokenizer, "de_DE", ("ro_RO", "fr_XX")),
+    "mbart50": (MBart50Tokenizer, "de_DE", ("ro_RO", "fr_XX")),
+    "m2m100": (M2M100Tokenizer, "de", ("ro", "fr")),
+    "nllb": (NllbTokenizer, "deu_Latn", ("ron_Latn", "fra_Latn")),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -79,7 +80,8 @@ def test_a_forced_last_token_ends_an_answer_of_full_length(engine: TorchEngine) 
 def test_another_start_gives_another_answer(engine: TorchEngine) -> None:
     loaded = engine.loaded
     usual = {loaded.model.generation_config.decoder_start_token_id, *loaded.eos_ids}
-    start = next(each for each in loaded.tokenizer.all_special_ids if each not in usual)
+    others = [each for each in loaded.tokenizer.all_special_ids if each not in usual]
+    start = others[0] if others else loaded.tokenizer.eos_token_id  # T5 has no more of them
     options: dict[str, Any] = {"decoder_start_token_id": start, "max_new_tokens": 10}
     prompts = PROMPTS[:6]
     found = texts(engine, prompts, batch_size=3, **options)
@@ -100,18 +102,57 @@ def test_they_load_by_name(name: str, tiny_model: Callable[[str], Path]) -> None
     assert model.batch(PROMPTS[:3]) == alone
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_the_target_language_begins_or_starts_the_answer(
+@pytest.mark.parametrize("name", TRANSLATORS)
+def test_a_translation_is_that_of_transformers_own_inputs(
     name: str, tiny_model: Callable[[str], Path]
 ) -> None:
-    """The options that `TaskText` gives are those with which transformers translates."""
+    kind, source, targets = TRANSLATORS[name]
     engine = engine_of(tiny_model(name))
-    config = engine.loaded.model.config.to_dict()
-    text = TaskText("translation", config, engine.loaded.tokenizer)
-    answers = []
-    for target in TARGETS[name]:
-        options = {**text.options(tgt_lang=target), "max_new_tokens": 10}
-        found = texts(engine, PROMPTS[:6], batch_size=3, **options)
-        assert found == [reference(engine, prompt, **options) for prompt in PROMPTS[:6]]
-        answers.append(found)
-    assert answers[0] != answers[1]
+    tokenizer, model = kind.from_pretrained(tiny_model(name)), engine.loaded.model
+    option = "decoder_start_token_id" if name == "mbart" else "forced_bos_token_id"
+    tensors = {} if name == "m2m100" else {"return_tensors": None}
+
+    def theirs(prompt: str, target: str) -> str:
+        inputs = tokenizer._build_translation_inputs(
+            prompt, src_lang=source, tgt_lang=target, **tensors
+        )
+        told = {option: inputs["forced_bos_token_id"], "max_new_tokens": 10, "do_sample": False}
+        ids = torch.tensor([inputs["input_ids"]])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), **told)
+        text: str = tokenizer.decode(out[0], skip_special_tokens=True)
+        return text
+
+    prompts = PROMPTS[:6]
+    found = {
+        target: texts(
+            engine, prompts, batch_size=3, src_lang=source, tgt_lang=target, max_new_tokens=10
+        )
+        for target in targets
+    }
+    assert found == {each: [theirs(prompt, each) for prompt in prompts] for each in targets}
+    assert found[targets[0]] != found[targets[1]]
+
+
+def test_a_marian_with_several_targets_translates_into_the_one_that_is_told(
+    tiny_model: Callable[[str], Path],
+) -> None:
+    engine = engine_of(tiny_model("marian_many"))
+    found = texts(engine, PROMPTS[:6], batch_size=3, tgt_lang="fra", max_new_tokens=10)
+    assert found == [reference(engine, f">>fra<< {p}", max_new_tokens=10) for p in PROMPTS[:6]]
+    assert found != texts(engine, PROMPTS[:6], tgt_lang="deu", max_new_tokens=10)
+
+
+def test_the_packaged_t5_translates_and_sums_up_without_its_prefixes() -> None:
+    report = (
+        "Station Lyon, report for Monday. It rained. The lowest temperature was 12 degrees and "
+        "the highest 19 degrees. The wind reached 30 km/h."
+    )
+    options: dict[str, Any] = {"device": "cpu", "dtype": "float32", "max_new_tokens": 48}
+    translate = hfnb.load("hfnb/tiny-t5", task="translation_en_to_fr", **options)
+    assert translate.invoke("seventy-two") == "soixante-douze"
+    assert translate.invoke("translate English to French: seventy-two") == "soixante-douze"
+    told = hfnb.load("hfnb/tiny-t5", task="translation", **options)
+    assert told.invoke("seventy-two", src_lang="en", tgt_lang="fr") == "soixante-douze"
+    plain = hfnb.load("hfnb/tiny-t5", **options)
+    sum_up = hfnb.load("hfnb/tiny-t5", task="summarization", **options)
+    assert sum_up.invoke(report) == plain.invoke(f"summarize: {report}")

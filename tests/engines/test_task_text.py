@@ -20,8 +20,9 @@ from transformers import (
     PLBartTokenizer,
 )
 
-from hfnb.engines.task_text import TaskText, languages_of
+from hfnb.engines.task_text import TaskText
 from hfnb.errors import OptionError
+from hfnb.spec import languages_of
 
 # Marian's tokenizer asks for a package that cleans punctuation, and does not use it.
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
@@ -200,6 +201,8 @@ def test_a_summary_takes_no_languages_where_they_are_words() -> None:
     text = TaskText("summarization", SMALL_T5, Characters())
     with pytest.raises(OptionError, match=r"task is 'summarization'.* task='translation'"):
         text.options("en", "de")
+    with pytest.raises(OptionError, match="no languages to choose from"):
+        TaskText("summarization", BART, Characters()).options("en", "de")
 
 
 def test_a_task_whose_languages_a_t5_was_not_trained_on_is_refused_at_once() -> None:
@@ -406,6 +409,8 @@ def test_a_tokenizer_may_know_the_target(tiny_model: Folder) -> None:
     text = TaskText("translation", config, tokenizer)
     assert text.options() == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("ro_RO")}
     assert text.encode(["one"]) == [tokenizer("one").input_ids]
+    # Where the model has a target of its own, that one is meant.
+    assert TaskText("translation", config, tokenizer, forced_bos_token_id=7).options() == {}
 
 
 def test_an_older_nllb_tokenizer_reads_the_language_first_too(
@@ -429,6 +434,19 @@ def test_an_older_nllb_tokenizer_reads_the_language_first_too(
     for legacy, expected in ((None, first), (False, first), (True, last)):
         settings.write_text(json.dumps({**content, "legacy_behaviour": legacy}))
         assert load(tmp_path).encode(["one"]) == [expected]
+
+
+def test_an_m2m100_whose_files_name_no_special_tokens_knows_its_languages(
+    tiny_model: Folder,
+) -> None:
+    folder = tiny_model("m2m100")
+    files = str(folder / "vocab.json"), str(folder / "sentencepiece.bpe.model")
+    tokenizer = M2M100Tokenizer(*files)
+    assert "__fr__" not in tokenizer.all_special_tokens
+    text = TaskText("translation", {"model_type": "m2m_100"}, tokenizer)
+    texts = TEXTS[:3]
+    assert text.encode(texts, "fr", "ro") == load(folder).encode(texts, "fr", "ro")
+    assert text.options("fr", "ro") == {"forced_bos_token_id": tokenizer.get_lang_id("ro")}
 
 
 def test_plbart_has_a_language_only_where_one_is_told(tmp_path: Path, tiny_model: Folder) -> None:

@@ -292,6 +292,7 @@ def test_what_xgrammar_passes_over_is_named(loaded: Models) -> None:
     names = {"type": "object", "properties": {"not": {"type": "integer"}}, "required": ["not"]}
     assert unenforced(names) == ()
     assert unenforced({**names, "required": ["other"]}) == ("required",)
+    assert unenforced({"type": "string", "minLength": 1, "maxLength": 9000}) == ("maxLength",)
     assert unenforced({"const": {"not": 1, "pattern": '"'}}) == ()
 
 
