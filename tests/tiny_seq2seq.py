@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import string
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -223,7 +224,10 @@ def tokenizer_and_config(name: str, folder: Path) -> tuple[Any, Any]:
     folder.mkdir(parents=True)
     make().save_pretrained(folder)  # AutoTokenizer looks at the model's type
     recipe.write_tokenizer(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with warnings.catch_warnings():
+        # Marian's recommends sacremoses, for a method that nobody calls.
+        warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     config = make(
         d_model=WIDTH,
         encoder_layers=LAYERS,

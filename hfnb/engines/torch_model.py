@@ -8,6 +8,7 @@ import gc
 import hashlib
 import inspect
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     common = {"trust_remote_code": spec.trust_remote_code}
     family = AutoModelForCausalLM if files.task == "text-generation" else AutoModelForSeq2SeqLM
     try:
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, **common)
+        tokenizer = _tokenizer(files.folder, **common)
         with _quiet_when_small(files.folder):
             loaded: Any = family.from_pretrained(
                 files.folder,
@@ -261,6 +262,13 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
         languages=spec.languages,
         load_s=time.perf_counter() - began,
     )
+
+
+def _tokenizer(folder: Path, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        # Marian's recommends a package for its method "normalize", which transformers never calls.
+        warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
+        return AutoTokenizer.from_pretrained(folder, **options)
 
 
 @contextlib.contextmanager
