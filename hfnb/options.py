@@ -75,6 +75,17 @@ CALL_OPTIONS = GENERATION_OPTIONS | PROMPT_OPTIONS | {"stop", "seed"}
 """Every option that a caller may give to one call."""
 TEXT_OPTIONS = frozenset({"return_full_text", "skip_prompt"})
 """What LangChain's users may say about the form of the text, among the generation options."""
+_OTHER_NAMES = {
+    "batch_size": "batch_size=... of hfnb.load or from_model_id",
+    "max_tokens": "'max_new_tokens'",
+    "max_output_tokens": "'max_new_tokens'",
+    "max_gen_len": "'max_new_tokens'",
+    "n": "'num_return_sequences'",
+    "stop_sequence": "'stop'",
+    "stop_sequences": "'stop'",
+    "random_seed": "'seed'",
+}
+"""What other libraries call some options."""
 _WHOLE_FROM = {
     "max_new_tokens": 1,
     "max_length": 1,
@@ -147,6 +158,13 @@ def check_option(name: str, value: Any) -> Any:
     return freeze(value)
 
 
+def unknown_option(name: str, known: Iterable[str]) -> OptionError:
+    """Return the error for a name that is no option, with the one that was probably meant."""
+    other = _OTHER_NAMES.get(name)
+    hint = f" Did you mean {other}?" if other else closest(name, known)
+    return OptionError(f"Unknown option {name!r}.{hint}")
+
+
 def check_stop(stop: Any) -> tuple[str, ...]:
     """Return stop strings as a tuple; take one string or several."""
     strings = (stop,) if isinstance(stop, str) else stop
@@ -172,7 +190,7 @@ def split_options(
     rest = {k: v for k, v in options.items() if k not in own}
     for name in rest:
         if name not in CALL_OPTIONS and name not in INTERNAL_OPTIONS:
-            raise OptionError(f"Unknown option {name!r}.{closest(name, (*own, *CALL_OPTIONS))}")
+            raise unknown_option(name, (*own, *CALL_OPTIONS))
     return mine, rest
 
 
@@ -185,9 +203,7 @@ def split_model_kwargs(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     generating = CALL_OPTIONS | INTERNAL_OPTIONS | TEXT_OPTIONS
     for name in options:
         if name not in LOAD_OPTIONS and name not in generating:
-            raise OptionError(
-                f"Unknown option {name!r}.{closest(name, (*LOAD_OPTIONS, *generating))}"
-            )
+            raise unknown_option(name, (*LOAD_OPTIONS, *generating))
     load = {name: value for name, value in options.items() if name in LOAD_OPTIONS}
     return load, {name: value for name, value in options.items() if name in generating}
 

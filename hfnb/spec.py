@@ -18,6 +18,7 @@ from hfnb.options import (
     check_stop,
     freeze,
     is_whole,
+    unknown_option,
 )
 
 Task = Literal["text-generation", "text2text-generation", "summarization", "translation"]
@@ -224,10 +225,12 @@ class GenerationSpec:
                 own["seed"] = check_option(name, value)
             elif name in CALL_OPTIONS:
                 merged[name] = check_option(name, value)
+            elif name == "use_cache" and value is not False:
+                continue  # what is done anyway, and often found in code for transformers
             elif name in INTERNAL_OPTIONS:
                 raise OptionError(f"{name} is not for callers of hfnb: the engine sets it itself.")
             else:
-                raise OptionError(f"Unknown option {name!r}.{closest(name, CALL_OPTIONS)}")
+                raise unknown_option(name, CALL_OPTIONS)
         if given.get("max_new_tokens") is not None:
             merged.pop("max_length", None)
         elif given.get("max_length") is not None:

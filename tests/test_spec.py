@@ -52,7 +52,7 @@ def test_an_unknown_option_near_nothing_is_refused_without_a_guess() -> None:
     assert "Did you mean" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(INTERNAL_OPTIONS - {"stop_strings"}))
+@pytest.mark.parametrize("name", sorted(INTERNAL_OPTIONS - {"stop_strings", "use_cache"}))
 def test_options_that_the_engine_sets_itself_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match=f"{name} is not for callers"):
         GenerationSpec.of(**{name: True})
@@ -368,3 +368,14 @@ def test_every_option_of_the_installed_transformers_is_known_and_no_other() -> N
     assert theirs - known == set(), "new in transformers: sort them into hfnb/spec.py"
     assert known - theirs == set(), "gone from transformers"
     assert not GENERATION_OPTIONS & INTERNAL_OPTIONS
+
+
+def test_names_of_other_libraries_lead_to_ours() -> None:
+    for name, ours in [("max_tokens", "max_new_tokens"), ("stop_sequences", "stop")]:
+        with pytest.raises(OptionError, match=f"Did you mean '{ours}'"):
+            GenerationSpec.of(**{name: 1})
+    with pytest.raises(OptionError, match="batch_size=... of hfnb.load"):
+        split_model_kwargs({"batch_size": 4})
+    assert GenerationSpec.of(use_cache=True) == GenerationSpec()
+    with pytest.raises(OptionError, match="use_cache is not for callers"):
+        GenerationSpec.of(use_cache=False)

@@ -108,6 +108,10 @@ class TorchEngine:
         """Return the number of tokens of a prompt, special ones included."""
         return len(self.token_ids(prompt))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TorchEngine:
+        """Return itself: copies of what uses an engine share it, as they share a device."""
+        return self
+
     def close(self) -> None:
         """Give the model's memory back."""
         self.loaded.close()

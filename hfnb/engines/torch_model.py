@@ -22,7 +22,7 @@ from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_variables
 from hfnb.engines.task_text import TaskText
-from hfnb.errors import EngineError, ModelError, ModelFilesError
+from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
 from hfnb.spec import GenerationSpec, ModelSpec, Task
 
 _PLAIN = GenerationSpec()
@@ -185,7 +185,7 @@ class TorchModel:
         shown = ", ".join(f"{count} on {place}" for place, count in places.items())
         return EngineInfo(
             engine=engine,
-            backend="pytorch",
+            backend="openvino" if "openvino" in type(self.model).__module__ else "pytorch",
             model=self.name,
             task=self.task,
             device=", ".join(places) or str(self.device),
@@ -239,6 +239,8 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
                 **place,
                 **dict(spec.load_options),
             )
+    except ImportError as error:  # for quantised weights, for instance
+        raise MissingExtraError(f"{spec.model!r} could not be loaded: {error}") from error
     except Exception as error:  # many libraries read these files, each with its own exceptions
         raise ModelFilesError(
             f"{spec.model!r} could not be loaded: {type(error).__name__}: {error}"
@@ -251,6 +253,11 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
         )
     if spec.device_map is None:
         model.to(device)
+    elif _input_device(model).type == "meta":
+        raise OptionError(
+            f"device_map={spec.device_map!r} has put all of {spec.model!r} on disk, and no device "
+            "is left to compute it. Give max_memory more, or leave device_map out."
+        )
     model.eval()
     if device.type == "cpu" and files.task == "text-generation":
         torch_attention.use(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -173,3 +174,21 @@ def test_a_chat_template_wraps_plain_prompts_where_there_is_one(tiny_model: Tiny
     assert plain.invoke(prompt) == reference(chat.engine, prompt, max_new_tokens=5)
     with pytest.raises(ModelError, match="no chat template"):
         hfnb.load(tiny_model("gpt2"), chat=True, **options).invoke(prompt)
+
+
+def test_a_model_that_is_wholly_on_disk_is_refused(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="no device is left to compute it"):
+        hfnb.load(
+            tiny_model("gpt2"),
+            device_map="auto",
+            model_kwargs={"max_memory": {"cpu": "100KB"}, "offload_folder": str(tmp_path)},
+        )
+
+
+def test_copies_of_what_uses_an_engine_share_it(tiny_model: Callable[[str], Path]) -> None:
+    llm = hfnb.load(tiny_model("gpt2"), device="cpu", max_new_tokens=3)
+    copied = copy.deepcopy(llm)
+    assert copied.engine is llm.engine
+    assert copied.invoke("a") == llm.invoke("a")
