@@ -16,7 +16,12 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
-BENCHES = {"import": "import_time", "overhead": "overhead", "mixed": "mixed"}
+BENCHES = {
+    "import": "import_time",
+    "overhead": "overhead",
+    "mixed": "mixed",
+    "langchain": "langchain",
+}
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _HEAD = """# Results
 

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hfnb.chat import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError
     from hfnb.frame.progress import Progress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "ChatHuggingFace": "hfnb.chat",
     "EchoEngine": "hfnb.engines.echo",
     "HfnbError": "hfnb.errors",
     "HuggingFacePipeline": "hfnb.llm",
@@ -37,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ChatHuggingFace",
     "EchoEngine",
     "HfnbError",
     "HuggingFacePipeline",

@@ -10,7 +10,9 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from hfnb.engines.base import Chat, Message
 from hfnb.errors import OptionError
 
-_ROLES = {"human": "user", "ai": "assistant"}
+_ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+_CALLS = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta")
+_REASONING = ("reasoning", "thinking")
 
 
 def chat_of(
@@ -31,10 +33,22 @@ def chat_of(
     Raises:
         OptionError: A message has content that is not text.
     """
-    return Chat(tuple(map(_message, messages)), tuple(tools), options or {}, prefill)
+    called: dict[str, str] = {}
+    converted = []
+    for message in messages:
+        converted.append(_message(message, called))
+        if isinstance(message, AIMessage):
+            called.update({each["id"]: each["name"] for each in message.tool_calls if each["id"]})
+    return Chat(tuple(converted), tuple(tools), options or {}, prefill)
 
 
-def _message(message: BaseMessage) -> Message:
+def is_prefill(messages: Sequence[BaseMessage]) -> bool:
+    """Whether the answer is to continue the last message: the assistant's own text."""
+    last = messages[-1] if messages else None
+    return isinstance(last, AIMessage) and not last.tool_calls and not last.invalid_tool_calls
+
+
+def _message(message: BaseMessage, called: Mapping[str, str]) -> Message:
     role = getattr(message, "role", None) or _ROLES.get(message.type, message.type)
     fields: dict[str, Any] = {}
     if isinstance(message, AIMessage):
@@ -47,13 +61,27 @@ def _message(message: BaseMessage) -> Message:
                 }
                 for call in message.tool_calls
             ]
-        if reasoning := message.additional_kwargs.get("reasoning_content"):
+        if reasoning := message.additional_kwargs.get("reasoning_content") or _reasoning(message):
             fields["reasoning_content"] = reasoning
     if isinstance(message, ToolMessage):
         fields["tool_call_id"] = message.tool_call_id
-    if message.name:
+        if name := message.name or called.get(message.tool_call_id):
+            fields["name"] = name
+    elif message.name:
         fields["name"] = message.name
     return Message(role, _text(message), fields)
+
+
+def _reasoning(message: AIMessage) -> str:
+    """Return the reasoning among a message's content blocks, where it is kept there."""
+    if isinstance(message.content, str):
+        return ""
+    blocks = [each for each in message.content if isinstance(each, dict)]
+    return "".join(
+        str(block.get("reasoning") or block.get("thinking") or "")
+        for block in blocks
+        if block.get("type") in _REASONING
+    )
 
 
 def _text(message: BaseMessage) -> str:
@@ -62,7 +90,7 @@ def _text(message: BaseMessage) -> str:
         return message.content
     for block in message.content:
         kind = "text" if isinstance(block, str) else block.get("type")
-        if kind not in ("text", "tool_use", "tool_call", "reasoning", "thinking"):
+        if kind not in ("text", *_CALLS, *_REASONING):
             raise OptionError(
                 f"A message has content of type {kind!r}, and hfnb runs models that read text. "
                 "Send its text alone, such as a caption or a transcript."

@@ -6,22 +6,24 @@ finishes leaves at once, and waiting rows take its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from hfnb.engines.row import Row
+from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_attention import attend_in, groups_of
 from hfnb.engines.torch_cache import RowCache, order_after_keep
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import Planner, prefill_tokens
-from hfnb.engines.torch_row import Row
-from hfnb.engines.torch_sampling import choose
+from hfnb.engines.torch_sampling import choose, stopped_by_grammar
+from hfnb.errors import RowError
 
 
 class DecoderBatch:
-    """Rows that decode together, each with its own length; see `torch_scheduler.Batch`."""
+    """Rows that decode together, each with its own length; see `scheduler.Batch`."""
 
     def __init__(self, loaded: TorchModel) -> None:
         self.rows: list[Row] = []
@@ -39,8 +41,9 @@ class DecoderBatch:
         """Take rows of nearly equal length, when enough of them fit."""
         return self._planner.take(waiting, self.rows, limit)
 
-    def start(self, group: list[Row]) -> torch.Tensor:
-        """Compute the prompts of a group and return each row's first token, [rows]."""
+    @torch.inference_mode()
+    def start(self, group: list[Row]) -> Tokens:
+        """Compute the prompts of a group and return each row's first token."""
         lengths = [len(row.prompt_ids) for row in group]
         longest = max(lengths)
         ids = torch.full((len(group), longest), self._loaded.pad_id)
@@ -57,10 +60,11 @@ class DecoderBatch:
         self._cache.add(filled, lengths)
         self.rows = self.rows + group
         self._last = torch.cat([self._last.to(tokens.device), tokens])
-        return tokens
+        return list(zip(group, tokens.tolist(), strict=True))
 
-    def step(self) -> torch.Tensor:
-        """Return the next token of every row, [rows]."""
+    @torch.inference_mode()
+    def step(self) -> Tokens:
+        """Return the next token of every row."""
         cache = self._cache
         assert cache is not None  # rows are here only after a start
         cache.prepare()
@@ -71,14 +75,20 @@ class DecoderBatch:
             logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
         cache.advance()
         self._last = choose(logits, self.rows)
-        return self._last
+        return list(zip(self.rows, self._last.tolist(), strict=True))
 
-    def keep(self, going: Sequence[int]) -> None:
-        """Let all rows go but those at these places."""
+    def ended(self) -> Iterable[tuple[Row, RowError | None]]:
+        """Return rows whose grammar lets nothing follow."""
+        return stopped_by_grammar(self.rows)
+
+    @torch.inference_mode()
+    def keep(self, going: Callable[[Row], bool]) -> None:
+        """Let all rows go but these."""
         if self._cache is None:
             return
-        order = order_after_keep(going)
-        self._cache.keep(going)
+        places = [i for i, row in enumerate(self.rows) if going(row)]
+        order = order_after_keep(places)
+        self._cache.keep(places)
         self._last = self._last[order]
         self.rows = [self.rows[i] for i in order]
 

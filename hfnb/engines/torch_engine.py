@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from hfnb.engines.base import Completion, Delta, EngineInfo, Prompt, Request, Work
-from hfnb.engines.torch_call import Call
+from hfnb.engines.call import Call
+from hfnb.engines.scheduler import Scheduler
 from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_plan import auto_rows
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
-from hfnb.engines.torch_sampling import options_in_force
-from hfnb.engines.torch_scheduler import Scheduler
+from hfnb.engines.torch_sampling import TorchSettings, options_in_force
 from hfnb.engines.torch_seq2seq import Seq2SeqBatch
 from hfnb.errors import OptionError
 from hfnb.spec import GenerationSpec
@@ -74,7 +75,8 @@ class TorchEngine:
             requests,
             generation,
             options,
-            batch_size=batch_size,
+            TorchSettings(self.loaded, generation, options),
+            most_rows=auto_rows(self.loaded) if batch_size == "auto" else batch_size,
             cancel=threading.Event() if cancel is None else cancel,
             stream=stream,
             work=work,

@@ -7,6 +7,7 @@ cache is of their own kind.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,11 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from hfnb.engines.base import Completion, Delta
-from hfnb.engines.torch_call import Call
+from hfnb.engines.call import Call
+from hfnb.engines.row import Row
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_processors import thaw
-from hfnb.engines.torch_row import Row
-from hfnb.engines.torch_sampling import draw, warpers
+from hfnb.engines.torch_sampling import RowRandom, TorchState, draw, warpers
 
 _BATCH_TOKENS = 8192
 _BATCH_ROWS = 64
@@ -66,7 +67,7 @@ class _Draw(LogitsProcessor):
         self._batch = batch
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        uniform = [row.random.next() for row in self._batch]
+        uniform = [_random(row).next() for row in self._batch]
         chosen = draw(self._warpers(input_ids, scores.float()), uniform)
         only = torch.full_like(scores, -torch.inf)
         return only.scatter_(1, chosen.unsqueeze(-1), 0.0)
@@ -103,7 +104,7 @@ def generate_in_batches(
                 continue
             batch = _take_batch(call.waiting, most_rows, key)
             if call.stream:
-                yield from _while_running(call, lambda: run(batch))  # noqa: B023
+                yield from _while_running(call, functools.partial(run, batch))
             else:
                 run(batch)
     finally:
@@ -162,6 +163,11 @@ def _while_running(call: Call, run: Callable[[], None]) -> Iterator[Completion |
         thread.join()
     if problems:
         raise problems[0]
+
+
+def _random(row: Row) -> RowRandom:
+    assert isinstance(row.state, TorchState)  # rows that are sampled have one
+    return row.state.random
 
 
 def _ended(call: Call) -> bool:

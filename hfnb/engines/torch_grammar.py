@@ -14,6 +14,8 @@ the grammar may end.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import re
 import threading
@@ -172,7 +174,7 @@ def compile_grammar(
         OptionError: The grammar can't be compiled, or this vocabulary can't even begin it.
     """
     try:
-        import xgrammar  # noqa: F401
+        importlib.import_module("xgrammar")
     except ImportError as error:
         raise MissingExtraError(
             "Grammars (JSON schemas, regular expressions, structural tags) need the package "

@@ -22,6 +22,7 @@ from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_variables
 from hfnb.engines.task_text import TaskText
+from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
 from hfnb.spec import GenerationSpec, ModelSpec, Task
 
@@ -113,6 +114,23 @@ class TorchModel:
                 problem.__cause__ = error
                 return [problem]
             return [each for prompt in prompts for each in self.encode_each([prompt], generation)]
+
+    def text_decoder(self, keep: Sequence[str] = ()) -> TextDecoder:
+        """Return what turns tokens into text; ``keep`` are special tokens that stay in it."""
+
+        def decode(ids: Sequence[int], skip: bool) -> str:
+            text: str = self.tokenizer.decode(
+                ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False
+            )
+            return text
+
+        if not keep:
+            return TextDecoder(decode)
+        tokenizer = self.tokenizer
+        special = {i for i, each in tokenizer.added_tokens_decoder.items() if each.special}
+        vocabulary = tokenizer.get_added_vocab()
+        kept = {vocabulary[each] for each in keep if each in vocabulary}
+        return TextDecoder(decode, frozenset({*special, *tokenizer.all_special_ids} - kept))
 
     def eos_of(self, options: Mapping[str, Any]) -> frozenset[int]:
         """Return the tokens that end a row: the caller's, where there are any, or the model's."""

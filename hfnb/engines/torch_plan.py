@@ -1,20 +1,16 @@
-"""How much to compute at a time: rows a batch, prompts a forward pass, new tokens a row."""
+"""How much to compute at a time: rows a batch, prompts a forward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hfnb.engines.torch_model import TorchModel
-from hfnb.errors import PromptTooLongError
 from hfnb.hardware import memory_free
-from hfnb.spec import DEFAULT_MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
-    from hfnb.engines.torch_row import Row
+    from hfnb.engines.row import Row
 
-LOOKAHEAD = 4096
-"""Requests that are tokenised and sorted at a time."""
 _PREFILL_TOKENS = {"cpu": 2048}
 _PREFILL_TOKENS_ELSEWHERE = 16384
 """Prompt tokens computed in one forward pass, padding included, unless one row alone has more."""
@@ -78,56 +74,6 @@ class Planner:
 def prefill_tokens(loaded: TorchModel) -> int:
     """Return how many prompt tokens to compute in one forward pass of a decoder."""
     return _PREFILL_TOKENS.get(loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
-
-
-def prompt_room(options: dict[str, Any], context: int | None, *, shared: bool = True) -> int | None:
-    """Return how many tokens a prompt may have so that its answer fits too; ``None``: any number.
-
-    At least half of the context is left to the prompt. The arguments are those of
-    `new_token_limit`.
-    """
-    if not shared:
-        return context
-    limits = [each for each in (context, options.get("max_length")) if each is not None]
-    if not limits:
-        return None
-    wanted = int(options.get("max_new_tokens") or DEFAULT_MAX_NEW_TOKENS)
-    return max(1, min(limits) - min(wanted, min(limits) // 2))
-
-
-def new_token_limit(
-    options: dict[str, Any], prompt_tokens: int, context: int | None, *, shared: bool = True
-) -> tuple[int, PromptTooLongError | None]:
-    """Return how many new tokens a row may have, or why it can't have any.
-
-    ``max_length`` counts the row's own prompt, never padding.
-
-    Args:
-        options: The generation options in force.
-        prompt_tokens: The number of tokens of the row's prompt.
-        context: The most positions there are, or ``None``.
-        shared: Whether prompt and answer share them, as in a decoder. In an encoder-decoder each
-            has its own, and ``max_length`` counts the answer alone.
-    """
-    before = prompt_tokens if shared else 0
-    if context is not None and prompt_tokens > (context - 1 if shared else context):
-        return 0, PromptTooLongError(
-            f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}"
-            f"{', answer included' if shared else ''}. Shorten the text, pass truncation='value' "
-            "to have its middle left out, or use a model with a longer context."
-        )
-    if "max_new_tokens" in options:
-        most = int(options["max_new_tokens"])
-    elif "max_length" in options:
-        most = int(options["max_length"]) - before
-        if most < 1:
-            return 0, PromptTooLongError(
-                f"The prompt has {prompt_tokens:,} tokens and max_length={options['max_length']} "
-                "counts them too, so that no new token fits. Use max_new_tokens instead."
-            )
-    else:
-        most = DEFAULT_MAX_NEW_TOKENS
-    return (most if context is None else min(most, context - before)), None
 
 
 def kv_bytes_per_token(loaded: TorchModel) -> int:

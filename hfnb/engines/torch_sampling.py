@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import (
@@ -21,14 +21,19 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from hfnb.engines.torch_grammar import mask_logits
-from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS, has_effect
+from hfnb.engines.row import Row
+from hfnb.engines.torch_grammar import (
+    CompiledGrammar,
+    RowGrammar,
+    compile_grammar,
+    fill_masks,
+    mask_logits,
+)
+from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS, has_effect, processors_for
+from hfnb.errors import RowError
 from hfnb.options import GENERATION_OPTIONS, PROMPT_OPTIONS
 from hfnb.spec import GenerationSpec
-
-if TYPE_CHECKING:
-    from hfnb.engines.torch_model import TorchModel
-    from hfnb.engines.torch_row import Row
 
 _TRANSFORMERS_TOP_K = 50
 """What transformers' sampling takes when neither the caller nor the checkpoint names a top_k."""
@@ -126,6 +131,74 @@ def warpers(options: dict[str, Any]) -> Callable[[Any, Any], Any]:
     return chosen
 
 
+class TorchState:
+    """What a row needs for choosing its tokens, where it is not simply the likeliest."""
+
+    def __init__(
+        self, random: RowRandom, processors: Any = None, grammar: RowGrammar | None = None
+    ) -> None:
+        self.random = random
+        self.processors = processors
+        """transformers' logits processors for this row, where its options need any."""
+        self.grammar = grammar
+
+    def accept(self, token: int) -> None:
+        """Take note of the row's next token."""
+        if self.grammar is not None:
+            self.grammar.accept(token)
+
+    def restart(self) -> None:
+        """Go back to the beginning."""
+        self.random.restart()
+        if self.grammar is not None:
+            self.grammar.reset()
+
+
+class TorchSettings:
+    """How the rows of one call choose their tokens.
+
+    Args:
+        loaded: The model.
+        generation: How to generate.
+        options: The generation options in force, from `options_in_force`.
+
+    Raises:
+        OptionError: The grammar can't be compiled.
+    """
+
+    def __init__(
+        self, loaded: TorchModel, generation: GenerationSpec, options: dict[str, Any]
+    ) -> None:
+        self._loaded = loaded
+        self._generation = generation
+        self._options = options
+        self._eos = loaded.eos_of(dict(generation.options))
+        self.choose = TokenChooser.of(options, self._eos, sampling=generation.sampling)
+        self._grammar: CompiledGrammar | None = None
+        if generation.grammar is not None:
+            self._grammar = compile_grammar(loaded, generation.grammar, self._eos)
+
+    def state_of(self, row: Row) -> TorchState | None:
+        """Return a row's state; ``None`` where it always takes the likeliest token."""
+        sampling = self._generation.sampling
+        if not sampling and not self.choose.by_row and self._grammar is None:
+            return None
+        random = _NO_RANDOM
+        if sampling:
+            random = RowRandom(self._generation.seed, row.prompt_ids, row.copy)
+        processors = None
+        if self.choose.by_row:
+            processors = processors_for(
+                self._options,
+                eos_ids=self._eos,
+                encoder_ids=row.prompt_ids,
+                prompt_length=len(row.context_ids),
+                most_new=row.most_new,
+                device=self._loaded.device,
+            )
+        return TorchState(random, processors, self._grammar.matcher() if self._grammar else None)
+
+
 class TokenChooser:
     """Chooses one token a row from the logits of one step; make one with `TokenChooser.of`.
 
@@ -170,12 +243,15 @@ class TokenChooser:
             logits = torch.cat(
                 [_processed(row, each) for row, each in zip(rows, logits.float(), strict=True)]
             )
-        if any(row.grammar is not None for row in rows):
-            logits = mask_logits(logits, [row.grammar for row in rows])
+        grammars = [_grammar_of(row) for row in rows]
+        if any(grammars):
+            logits = mask_logits(logits, grammars)
         if self._warpers is None:
             return logits.argmax(dim=-1)
         none = torch.empty((len(rows), 0), dtype=torch.long, device=logits.device)
-        return draw(self._warpers(none, logits.float()), [row.random.next() for row in rows])
+        return draw(
+            self._warpers(none, logits.float()), [_state(row).random.next() for row in rows]
+        )
 
     def _penalise(self, logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
         """Make tokens that a row has less likely (Keskar et al. 2019, arXiv:1909.05858, 4.1)."""
@@ -202,19 +278,46 @@ def choose(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     """
     choosers: dict[TokenChooser, list[int]] = {}
     for i, row in enumerate(rows):
-        choosers.setdefault(row.call.choose, []).append(i)
+        choosers.setdefault(row.call.settings.choose, []).append(i)
     if len(choosers) == 1:
-        return rows[0].call.choose(logits, rows)
+        return next(iter(choosers))(logits, rows)
     tokens = torch.empty(len(rows), dtype=torch.long, device=logits.device)
     for chooser, places in choosers.items():
         tokens[places] = chooser(logits[places], [rows[i] for i in places])
     return tokens
 
 
+def stopped_by_grammar(rows: Sequence[Row]) -> list[tuple[Row, RowError | None]]:
+    """Return rows whose text is complete, so that a forward pass would only find that out.
+
+    With each stands why it can't go on, where it is not complete.
+    """
+    going = [row for row in rows if row.reason is None and _grammar_of(row) is not None]
+    if not going:
+        return []
+    fill_masks([_grammar_of(row) for row in going])
+    ended: list[tuple[Row, RowError | None]] = []
+    for row in going:
+        grammar = _grammar_of(row)
+        if grammar is not None and (grammar.problem is not None or grammar.finished):
+            ended.append((row, grammar.problem))
+    return ended
+
+
+def _state(row: Row) -> TorchState:
+    state = row.state
+    assert isinstance(state, TorchState)  # `TorchSettings.state_of` made it
+    return state
+
+
+def _grammar_of(row: Row) -> RowGrammar | None:
+    return row.state.grammar if isinstance(row.state, TorchState) else None
+
+
 def _processed(row: Row, logits: torch.Tensor) -> torch.Tensor:
     """Return one row's logits, [1, vocabulary], as its own processors change them."""
     ids = torch.tensor([[*row.context_ids, *row.new_ids]], device=logits.device)
-    changed: torch.Tensor = row.processors(ids, logits.unsqueeze(0))
+    changed: torch.Tensor = _state(row).processors(ids, logits.unsqueeze(0))
     return changed
 
 
@@ -237,5 +340,5 @@ def draw(scores: torch.Tensor, uniform: Sequence[float]) -> torch.Tensor:
     return chosen.clamp_(max=scores.shape[-1] - 1)
 
 
-NO_RANDOM = RowRandom(0, (), 0)
+_NO_RANDOM = RowRandom(0, (), 0)
 """For greedy rows, which draw nothing."""

@@ -8,18 +8,20 @@ only few rows and somebody waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from hfnb.engines.row import Row
+from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_cache import RowCache, keep_rows, order_after_keep
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import Planner
-from hfnb.engines.torch_row import Row
-from hfnb.engines.torch_sampling import choose
+from hfnb.engines.torch_sampling import choose, stopped_by_grammar
+from hfnb.errors import RowError
 
 _GROUP_TOKENS = 8192
 """Source tokens in a group, padding included."""
@@ -83,7 +85,7 @@ class _Group:
 
 
 class Seq2SeqBatch:
-    """Groups of rows that are answered side by side; see `torch_scheduler.Batch`."""
+    """Groups of rows that are answered side by side; see `scheduler.Batch`."""
 
     def __init__(self, loaded: TorchModel) -> None:
         self._loaded = loaded
@@ -105,25 +107,32 @@ class Seq2SeqBatch:
             return []
         return self._planner.take(waiting, self.rows, limit)
 
-    def start(self, group: list[Row]) -> torch.Tensor:
-        """Read the texts of a group and return each row's first token, [rows]."""
+    @torch.inference_mode()
+    def start(self, group: list[Row]) -> Tokens:
+        """Read the texts of a group and return each row's first token."""
         made = _Group(self._loaded, group)
         self._groups.append(made)
-        return made.last
+        return list(zip(group, made.last.tolist(), strict=True))
 
-    def step(self) -> torch.Tensor:
-        """Return the next token of every row, [rows]."""
-        return torch.cat([group.step() for group in self._groups])
-
-    def keep(self, going: Sequence[int]) -> None:
-        """Let all rows go but those at these places."""
-        first = 0
+    @torch.inference_mode()
+    def step(self) -> Tokens:
+        """Return the next token of every row."""
+        tokens: list[tuple[Row, int]] = []
         for group in self._groups:
-            places = range(first, first + len(group.rows))
-            mine = [place - first for place in going if place in places]
-            first += len(group.rows)
-            if len(mine) < len(group.rows):
-                group.keep(mine)
+            tokens += zip(group.rows, group.step().tolist(), strict=True)
+        return tokens
+
+    def ended(self) -> Iterable[tuple[Row, RowError | None]]:
+        """Return rows whose grammar lets nothing follow."""
+        return stopped_by_grammar(self.rows)
+
+    @torch.inference_mode()
+    def keep(self, going: Callable[[Row], bool]) -> None:
+        """Let all rows go but these."""
+        for group in self._groups:
+            places = [i for i, row in enumerate(group.rows) if going(row)]
+            if len(places) < len(group.rows):
+                group.keep(places)
         self._groups = [group for group in self._groups if group.rows]
 
     def lost(self, rows: Sequence[Row]) -> list[Row]:

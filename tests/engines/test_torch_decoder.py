@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from hfnb.engines import torch_call
+from hfnb.engines import call
 from hfnb.engines.base import Chat, Completion, Engine, Message, Request, Work
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.errors import EngineError, ModelError, PromptTooLongError
@@ -342,7 +342,7 @@ def test_a_longer_prompt_of_a_later_window_joins_rows_that_decode(
     engine: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama = engine("llama")
-    monkeypatch.setattr(torch_call, "LOOKAHEAD", 2)
+    monkeypatch.setattr(call, "LOOKAHEAD", 2)
     prompts = ["a", "Où?", "one two " * 40, "x y z", "one two " * 20, "b"]
     assert texts(llama, prompts, batch_size=3, max_new_tokens=30) == [
         reference(llama, prompt, max_new_tokens=30) for prompt in prompts

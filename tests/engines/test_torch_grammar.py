@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -540,13 +540,6 @@ def test_a_tokenizer_that_cannot_be_read_says_so() -> None:
 def test_without_xgrammar_the_extra_is_named(
     loaded: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "xgrammar":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "xgrammar", None)
     with pytest.raises(MissingExtraError, match=r'pip install "hfnb\[structured\]"'):
         compile_grammar(loaded("llama"), Grammar("regex", "a"), [1])

@@ -35,13 +35,18 @@ def answer(llm: HuggingFacePipeline, prompt: str, tokens: int = 12) -> str:
     return reference(llm.engine, prompt, max_new_tokens=tokens)
 
 
-def watched(llm: HuggingFacePipeline, seconds: float = 0.004) -> list[int]:
-    """Slow each forward pass down; return a list that holds the rows of each."""
+def watched(llm: HuggingFacePipeline, seconds: float = 0.0, *, until_calls: int = 0) -> list[int]:
+    """Slow each forward pass down; return a list that holds the rows of each.
+
+    The first pass waits until there are ``until_calls`` calls.
+    """
     model, rows = llm.engine.loaded.model, []
     forward = model.forward
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         rows.append(len(kwargs["input_ids"]))
+        while len(rows) == 1 and len(llm.engine._scheduler._calls) < until_calls:
+            time.sleep(0.001)
         time.sleep(seconds)
         return forward(*args, **kwargs)
 
@@ -253,7 +258,7 @@ def test_leaving_a_batch_early_ends_its_computation(own: HuggingFacePipeline) ->
 def test_tasks_and_threads_that_ask_at_once_share_their_passes(own: HuggingFacePipeline) -> None:
     expected = [answer(own, prompt) for prompt in PROMPTS]
     own.batch_size = 32
-    rows = watched(own)
+    rows = watched(own, until_calls=16)
 
     async def every() -> list[str]:
         return await asyncio.gather(*(own.ainvoke(prompt) for prompt in PROMPTS))
@@ -270,7 +275,7 @@ def test_a_chain_awaited_many_times_is_computed_together(own: HuggingFacePipelin
     own.batch_size = 32
     chain = PromptTemplate.from_template("{x}") | own
     expected = [answer(own, prompt) for prompt in PROMPTS]
-    rows = watched(own)
+    rows = watched(own, until_calls=len(PROMPTS))
 
     async def completed() -> dict[int, str]:
         inputs = [{"x": prompt} for prompt in PROMPTS]

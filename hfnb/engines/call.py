@@ -1,25 +1,65 @@
-"""One call of `TorchEngine.generate`: its rows, how they are generated, and their answers."""
+"""One call of an engine: its rows, how they are generated, and their answers."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Protocol
 
-from hfnb.engines.base import Completion, Delta, Request, Work
-from hfnb.engines.torch_grammar import CompiledGrammar, compile_grammar
-from hfnb.engines.torch_model import TorchModel
-from hfnb.engines.torch_plan import LOOKAHEAD, auto_rows, new_token_limit, prompt_room
-from hfnb.engines.torch_processors import processors_for
-from hfnb.engines.torch_row import Row
-from hfnb.engines.torch_sampling import NO_RANDOM, RowRandom, TokenChooser
-from hfnb.engines.torch_shorten import shorten
-from hfnb.engines.torch_text import TextDecoder
-from hfnb.errors import EngineError, PromptTooLongError
+from hfnb.engines.base import Completion, Delta, Prompt, Request, Work
+from hfnb.engines.limits import new_token_limit, prompt_room
+from hfnb.engines.row import Row, RowState
+from hfnb.engines.shorten import shorten
+from hfnb.engines.text import TextDecoder
+from hfnb.errors import EngineError, RowError
 from hfnb.spec import GenerationSpec
+
+LOOKAHEAD = 4096
+"""Requests that are tokenised and sorted at a time."""
+
+
+class Model(Protocol):
+    """What calls and rows need to know of a model."""
+
+    context_length: int | None
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether the answer continues the prompt; in an encoder-decoder it stands apart."""
+
+    @property
+    def begin_id(self) -> int | None:
+        """The token that a text begins with where a prompt has none."""
+
+    def encode_each(
+        self, prompts: Sequence[Prompt], generation: GenerationSpec
+    ) -> list[list[int] | EngineError]:
+        """Return the token ids of each prompt, or why it has none."""
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the token ids of prompts."""
+
+    def tokenise(self, texts: list[str]) -> list[list[int]]:
+        """Return the token ids of texts as they stand, with no special tokens added."""
+
+    def text_decoder(self, keep: Sequence[str] = ()) -> TextDecoder:
+        """Return what turns tokens into text; ``keep`` are special tokens that stay in it."""
+
+    def start_ids(self, options: Mapping[str, Any]) -> list[int]:
+        """Return what an encoder-decoder's answer begins with."""
+
+    def eos_of(self, options: Mapping[str, Any]) -> frozenset[int]:
+        """Return the tokens that end a row."""
+
+
+class Settings(Protocol):
+    """What an engine made of a call's options."""
+
+    def state_of(self, row: Row) -> RowState | None:
+        """Return what the engine keeps for a row."""
 
 
 class Call:
@@ -29,11 +69,12 @@ class Call:
     into `out`. `Scheduler` says how the two share it.
 
     Args:
-        loaded: The model.
+        model: Who answers.
         requests: What to answer.
         generation: How to generate.
         options: The generation options in force.
-        batch_size: The most rows at a time, or ``"auto"``.
+        settings: What the engine made of them.
+        most_rows: The most rows at a time.
         cancel: Set by another thread to end the call.
         stream: Whether pieces of text are wanted.
         work: Filled with what was computed.
@@ -41,26 +82,27 @@ class Call:
 
     def __init__(
         self,
-        loaded: TorchModel,
+        model: Model,
         requests: Iterable[Request],
         generation: GenerationSpec,
         options: dict[str, Any],
+        settings: Settings,
         *,
-        batch_size: int | Literal["auto"],
+        most_rows: int,
         cancel: threading.Event,
         stream: bool,
         work: Work,
     ) -> None:
         self.generation = generation
         self.options = options
+        self.settings: Any = settings
         self.stop = generation.stop
         self.stream = stream
         self.cancel = cancel
         self.work = work
-        self.eos_ids = loaded.eos_of(dict(generation.options))
-        self.text = TextDecoder(loaded.tokenizer, generation.keep_tokens)
-        self.choose = TokenChooser.of(options, self.eos_ids, sampling=generation.sampling)
-        self.most_rows = auto_rows(loaded) if batch_size == "auto" else batch_size
+        self.eos_ids = model.eos_of(dict(generation.options))
+        self.text = model.text_decoder(generation.keep_tokens)
+        self.most_rows = most_rows
         self.waiting: list[Row] = []
         """Rows that nothing was computed of, sorted by length, the longest last."""
         self.fresh: deque[list[Row]] = deque()
@@ -73,15 +115,12 @@ class Call:
         """Whether requests may be left to draw."""
         self.left = False
         """Whether the caller has gone: its rows are to be dropped."""
-        self._loaded = loaded
+        self._model = model
         self._source = iter(requests)
         self._room: int | None = None
         """The most tokens of a prompt, where longer ones are to be shortened."""
         if generation.get("truncation") == "value":
-            self._room = prompt_room(options, loaded.context_length, shared=loaded.is_decoder)
-        self._grammar: CompiledGrammar | None = None
-        if generation.grammar is not None:
-            self._grammar = compile_grammar(loaded, generation.grammar, self.eos_ids)
+            self._room = prompt_room(options, model.context_length, shared=model.is_decoder)
 
     @property
     def done(self) -> bool:
@@ -128,27 +167,26 @@ class Call:
 
     def _rows(self, requests: list[Request]) -> Iterator[Row]:
         arrived = time.perf_counter()
-        loaded, generation = self._loaded, self.generation
-        encoded = loaded.encode_each([request.prompt for request in requests], generation)
+        model = self._model
+        encoded = model.encode_each([request.prompt for request in requests], self.generation)
         for request, ids in zip(requests, encoded, strict=True):
             if isinstance(ids, EngineError):
                 self.out.append(Completion(request.row, None, None, ids, copy=request.copy))
                 continue
             tokens = len(ids)
             if self._room is not None:
-                ids = shorten(loaded, request.prompt, ids, self._room)
-            if not ids and loaded.is_decoder and loaded.begin_id is not None:
-                ids = [loaded.begin_id]
+                ids = shorten(model, request.prompt, ids, self._room)
+            if not ids and model.is_decoder and model.begin_id is not None:
+                ids = [model.begin_id]
             row = Row(
-                self,
-                request.row,
-                request.copy,
-                ids,
-                0,
-                RowRandom(generation.seed, ids, request.copy) if generation.sampling else NO_RANDOM,
-                arrived,
+                call=self,
+                index=request.row,
+                copy=request.copy,
+                prompt_ids=ids,
+                most_new=0,
+                arrived=arrived,
                 truncated=max(0, tokens - len(ids)),
-                context_ids=ids if loaded.is_decoder else loaded.start_ids(self.options),
+                context_ids=ids if model.is_decoder else model.start_ids(self.options),
             )
             problem = self._prepare(row)
             if problem is None:
@@ -156,28 +194,17 @@ class Call:
             else:
                 self.out.append(row.failure(problem))
 
-    def _prepare(self, row: Row) -> EngineError | PromptTooLongError | None:
-        """Set a row's limits and what chooses its tokens; return why it can't be answered."""
-        loaded, options = self._loaded, self.options
+    def _prepare(self, row: Row) -> RowError | None:
+        """Set a row's limit and what its engine keeps; return why it can't be answered."""
+        model = self._model
         if not row.prompt_ids:
             return EngineError(
                 "The prompt is empty, and this model has no token to begin a text with. Leave the "
                 "row out, or write a prompt."
             )
-        tokens = len(row.prompt_ids)
-        context, shared = loaded.context_length, loaded.is_decoder
-        row.most_new, problem = new_token_limit(options, tokens, context, shared=shared)
-        if problem is not None:
-            return problem
-        if self.choose.by_row:
-            row.processors = processors_for(
-                options,
-                eos_ids=self.eos_ids,
-                encoder_ids=row.prompt_ids,
-                prompt_length=len(row.context_ids),
-                most_new=row.most_new,
-                device=loaded.device,
-            )
-        if self._grammar is not None:
-            row.grammar = self._grammar.matcher()
-        return None
+        row.most_new, problem = new_token_limit(
+            self.options, len(row.prompt_ids), model.context_length, shared=model.is_decoder
+        )
+        if problem is None:
+            row.state = self.settings.state_of(row)
+        return problem

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from hfnb.engines.base import Completion, Delta, FinishReason
 from hfnb.engines.stopping import cut_at_stop, safe_length
-from hfnb.engines.torch_sampling import RowRandom
-from hfnb.engines.torch_text import GrowingText
+from hfnb.engines.text import GrowingText
 from hfnb.errors import EngineError, RowError
 
 if TYPE_CHECKING:
-    from hfnb.engines.torch_call import Call
-    from hfnb.engines.torch_grammar import RowGrammar
+    from hfnb.engines.call import Call
+
+
+class RowState(Protocol):
+    """What an engine keeps for a row beside its tokens."""
+
+    def accept(self, token: int) -> None:
+        """Take note of the row's next token."""
+
+    def restart(self) -> None:
+        """Go back to the beginning: the row is tried again."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -26,15 +34,14 @@ class Row:
     copy: int
     prompt_ids: list[int]
     most_new: int
-    random: RowRandom
     arrived: float
     truncated: int = 0
     """Tokens that were taken out of the prompt."""
     context_ids: list[int] = dataclasses.field(default_factory=list)
     """What stands before the new tokens: the prompt, or an encoder-decoder's start token."""
-    processors: Any = None
-    """transformers' logits processors for this row, where its options need any."""
-    grammar: RowGrammar | None = None
+    state: RowState | None = None
+    problem: RowError | None = None
+    """Why it failed."""
     new_ids: list[int] = dataclasses.field(default_factory=list)
     reason: FinishReason | None = None
     started: float = 0.0
@@ -51,9 +58,8 @@ class Row:
         self.new_ids = []
         self.reason = None
         self._growing = None
-        self.random.restart()
-        if self.grammar is not None:
-            self.grammar.reset()
+        if self.state is not None:
+            self.state.restart()
 
     def give(self, token: int) -> Delta | None:
         """Add the next token; return what may be shown with it, when streaming."""
@@ -65,8 +71,8 @@ class Row:
             call.work.new_tokens += 1
             if len(self.new_ids) >= self.most_new:
                 self.reason = "length"
-            if self.grammar is not None:
-                self.grammar.accept(token)
+            if self.state is not None:
+                self.state.accept(token)
         if not call.stop and not call.stream:
             return None
         growing = self._grow()
@@ -79,9 +85,10 @@ class Row:
                 self.reason = "stop"
         return self._delta(growing) if call.stream else None
 
-    def end(self) -> Delta | None:
+    def end(self, problem: RowError | None = None) -> Delta | None:
         """End the row where it stands, since nothing more may follow; as `give`."""
         self.reason = "eos"
+        self.problem = problem
         if self._growing is None:
             return None
         self._growing.finish()
@@ -89,6 +96,8 @@ class Row:
 
     def completion(self) -> Completion:
         """Return what the row has come to."""
+        if self.problem is not None:
+            return self.failure(self.problem)
         now = time.perf_counter()
         if self._growing is not None:
             text = self._growing.text

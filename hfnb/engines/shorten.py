@@ -6,17 +6,21 @@ of the prompt; cutting off one end would lose it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hfnb.engines.base import Chat, Prompt
-from hfnb.engines.torch_model import TorchModel
+
+if TYPE_CHECKING:
+    from hfnb.engines.call import Model
 
 
-def shorten(loaded: TorchModel, prompt: Prompt, ids: list[int], room: int) -> list[int]:
+def shorten(model: Model, prompt: Prompt, ids: list[int], room: int) -> list[int]:
     """Return a prompt's tokens with so many left out that they fit.
 
     Of a chat the longest message is shortened, so that the template's own tokens stay whole.
 
     Args:
-        loaded: The model.
+        model: Whose tokens they are.
         prompt: What the tokens were made of.
         ids: The prompt's tokens.
         room: The most tokens.
@@ -28,7 +32,7 @@ def shorten(loaded: TorchModel, prompt: Prompt, ids: list[int], room: int) -> li
         return ids
     if isinstance(prompt, str):
         return _without_middle(ids, room)
-    return _shorter_chat(loaded, prompt, ids, room)
+    return _shorter_chat(model, prompt, ids, room)
 
 
 def _without_middle(ids: list[int], room: int) -> list[int]:
@@ -36,15 +40,15 @@ def _without_middle(ids: list[int], room: int) -> list[int]:
     return ids[:head] + ids[len(ids) - (room - head) :]
 
 
-def _shorter_chat(loaded: TorchModel, chat: Chat, ids: list[int], room: int) -> list[int]:
+def _shorter_chat(model: Model, chat: Chat, ids: list[int], room: int) -> list[int]:
     at = max(range(len(chat.messages)), key=lambda i: len(chat.messages[i].content))
     message = chat.messages[at]
-    (tokens,) = loaded.tokenise([message.content])
+    (tokens,) = model.tokenise([message.content])
     left = len(tokens)
     while len(ids) > room and left:
         left = max(0, left - (len(ids) - room))
-        content = loaded.tokenizer.decode(_without_middle(tokens, left), skip_special_tokens=True)
+        content = model.text_decoder()(_without_middle(tokens, left))
         shorter = message._replace(content=content)
         messages = (*chat.messages[:at], shorter, *chat.messages[at + 1 :])
-        (ids,) = loaded.encode([chat._replace(messages=messages)])
+        (ids,) = model.encode([chat._replace(messages=messages)])
     return ids

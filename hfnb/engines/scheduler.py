@@ -13,18 +13,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-import torch
-
 from hfnb.engines.base import Completion, Delta
-from hfnb.engines.torch_call import Call
-from hfnb.engines.torch_grammar import fill_masks
-from hfnb.engines.torch_row import Row
+from hfnb.engines.call import Call
+from hfnb.engines.row import Row
+from hfnb.errors import RowError
 
 _PATIENCE_S = 0.2
 """How long a thread sleeps at most; an interrupt may have to wait for this on Windows."""
 _STEP_ERRORS = (RuntimeError, IndexError, ValueError)
 """What a model's forward pass raises for rows that it can't compute."""
-_Test = Callable[[Row], bool]
+Tokens = Sequence[tuple[Row, int]]
+"""New tokens of rows, in the order in which they follow."""
 
 
 class Batch(Protocol):
@@ -32,7 +31,7 @@ class Batch(Protocol):
 
     @property
     def rows(self) -> list[Row]:
-        """Those that are being computed, in the order of the tokens that `step` returns."""
+        """Those that are being computed."""
 
     def begin(self) -> None:
         """Get ready: there were no rows, and the first are coming."""
@@ -40,14 +39,17 @@ class Batch(Protocol):
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take the rows to start now off the end of ``waiting``."""
 
-    def start(self, group: list[Row]) -> torch.Tensor:
-        """Compute the prompts of a group and return each row's first token, [rows]."""
+    def start(self, group: list[Row]) -> Tokens:
+        """Begin to compute rows, and return the tokens that are there."""
 
-    def step(self) -> torch.Tensor:
-        """Return the next token of every row, [rows]."""
+    def step(self) -> Tokens:
+        """Compute a step of every row, and return the new tokens."""
 
-    def keep(self, going: Sequence[int]) -> None:
-        """Let all rows go but those at these places."""
+    def ended(self) -> Iterable[tuple[Row, RowError | None]]:
+        """Return rows after which nothing may follow, or that can't go on, and why."""
+
+    def keep(self, going: Callable[[Row], bool]) -> None:
+        """Let all rows go but these."""
 
     def lost(self, rows: Sequence[Row]) -> list[Row]:
         """Let go of rows whose start or step has failed, and return all that are lost with them."""
@@ -152,7 +154,7 @@ class Scheduler:
         calls = list(self._calls)
         batch = self._batch
         if any(row.call.left or row.call.cancel.is_set() for row in batch.rows):
-            self._keep(lambda row: not (row.call.left or row.call.cancel.is_set()))
+            batch.keep(lambda row: not (row.call.left or row.call.cancel.is_set()))
         for call in calls:
             call.line_up()
         group = self._next_group(calls)
@@ -160,16 +162,15 @@ class Scheduler:
         if rows:
             now = time.perf_counter()
             try:
-                with self._lock, torch.inference_mode():
+                with self._lock:
                     tokens = batch.start(group) if group else batch.step()
-                    chosen = tokens.tolist()
             except _STEP_ERRORS as error:
                 self._failed(rows, error)
             else:
                 if group:
                     _note_start(group, batch.rows, now)
                 _note_forward(rows)
-                self._hand_out(rows, chosen)
+                self._hand_out(tokens)
         for call in calls:
             if call.out or call.hungry or call.done or call.cancel.is_set():
                 call.woken.set()
@@ -197,26 +198,21 @@ class Scheduler:
             row.call.waiting.remove(row)
         return group
 
-    def _hand_out(self, rows: list[Row], tokens: list[int]) -> None:
-        """Give each row its token; rows that end with it go."""
-        for row, token in zip(rows, tokens, strict=True):
-            _show(row, row.give(token))
-        bound = [row for row in rows if row.grammar is not None and row.reason is None]
-        if bound:
-            _follow_grammars(bound)
-        ended = [row for row in rows if row.reason is not None]
+    def _hand_out(self, tokens: Tokens) -> None:
+        """Give each row its tokens; rows that end with them go."""
+        for row, token in tokens:
+            if row.reason is None:
+                _show(row, row.give(token))
+        for row, problem in self._batch.ended():
+            if row.reason is None:
+                _show(row, row.end(problem))
+        ended = [row for row in self._batch.rows if row.reason is not None]
         for row in ended:
-            problem = row.grammar.problem if row.grammar is not None else None
-            done = row.completion() if problem is None else row.failure(problem)
-            row.call.finish(row, done)
+            row.call.finish(row, row.completion())
         if ended:
-            self._keep(lambda row: row.reason is None)
+            self._batch.keep(lambda row: row.reason is None)
             if self._ceiling is not None:
                 self._ceiling += 1  # recover slowly after a failure
-
-    def _keep(self, going: _Test) -> None:
-        with torch.inference_mode():
-            self._batch.keep([i for i, row in enumerate(self._batch.rows) if going(row)])
 
     def _failed(self, rows: list[Row], error: Exception) -> None:
         """After a failure, try the rows again in halves; one row alone has failed."""
@@ -241,14 +237,6 @@ class Scheduler:
 def _show(row: Row, delta: Delta | None) -> None:
     if delta is not None:
         row.call.out.append(delta)
-
-
-def _follow_grammars(rows: list[Row]) -> None:
-    """End rows whose text is complete: a forward pass would only find that out."""
-    fill_masks([row.grammar for row in rows])
-    for row in rows:
-        if row.grammar is not None and (row.grammar.problem or row.grammar.finished):
-            _show(row, row.end())
 
 
 def _note_start(group: list[Row], active: list[Row], now: float) -> None:

@@ -30,14 +30,20 @@ def asked(engine: TorchEngine, prompt: str, **options: Any) -> str | None:
     return done.text
 
 
-def slowed(engine: TorchEngine, seconds: float) -> list[int]:
-    """Make each forward pass take longer; return a list that holds the rows of each."""
+def slowed(engine: TorchEngine, seconds: float, *, until_calls: int = 0) -> list[int]:
+    """Make each forward pass take longer; return a list that holds the rows of each.
+
+    The first pass waits until there are ``until_calls`` calls.
+    """
     model, rows = engine.loaded.model, []
     forward = model.forward
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         ids = kwargs.get("input_ids", kwargs.get("decoder_input_ids"))
         rows.append(len(ids))
+        assert engine._scheduler is not None
+        while len(rows) == 1 and len(engine._scheduler._calls) < until_calls:
+            time.sleep(0.001)
         time.sleep(seconds)
         return forward(*args, **kwargs)
 
@@ -49,7 +55,7 @@ def slowed(engine: TorchEngine, seconds: float) -> list[int]:
 def test_threads_that_ask_at_once_are_computed_together(name: str, fresh_engine: Engines) -> None:
     engine = fresh_engine(name)
     expected = [reference(engine, prompt, max_new_tokens=8) for prompt in PROMPTS]
-    rows = slowed(engine, 0.005)
+    rows = slowed(engine, 0.005, until_calls=len(PROMPTS))
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         found = list(pool.map(lambda each: asked(engine, each, max_new_tokens=8), PROMPTS))
     assert found == expected
@@ -62,7 +68,7 @@ def test_threads_that_ask_at_once_are_computed_together(name: str, fresh_engine:
 def test_tasks_that_await_at_once_are_computed_together(name: str, fresh_engine: Engines) -> None:
     engine = fresh_engine(name)
     expected = [reference(engine, prompt, max_new_tokens=8) for prompt in PROMPTS]
-    rows = slowed(engine, 0.005)
+    rows = slowed(engine, 0.005, until_calls=len(PROMPTS))
 
     async def one(prompt: str) -> str | None:
         (done,) = [each async for each in agenerate(engine, [Request(0, prompt)], EIGHT)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 _CONTEXT = 4
 """Prompt tokens decoded in front of the new ones: some tokenizers drop a leading space."""
@@ -13,27 +12,23 @@ class TextDecoder:
     """Decodes tokens without the special ones.
 
     Args:
-        tokenizer: The model's.
-        keep: Special tokens that stay in the text, such as those around a tool call.
+        decode: Returns the text of token ids, with or without the special ones.
+        dropped: The special tokens to leave out; by default ``decode`` leaves out all.
     """
 
-    def __init__(self, tokenizer: Any, keep: Sequence[str] = ()) -> None:
-        self._tokenizer = tokenizer
-        self._dropped: frozenset[int] | None = None
-        if keep:
-            special = {i for i, each in tokenizer.added_tokens_decoder.items() if each.special}
-            vocabulary = tokenizer.get_added_vocab()
-            kept = {vocabulary[each] for each in keep if each in vocabulary}
-            self._dropped = frozenset({*special, *tokenizer.all_special_ids} - kept)
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int], bool], str],
+        dropped: frozenset[int] | None = None,
+    ) -> None:
+        self._decode = decode
+        self._dropped = dropped
 
     def __call__(self, ids: Sequence[int]) -> str:
         """Return the text of tokens."""
-        dropped = self._dropped
-        kept = ids if dropped is None else [each for each in ids if each not in dropped]
-        text: str = self._tokenizer.decode(
-            kept, skip_special_tokens=dropped is None, clean_up_tokenization_spaces=False
-        )
-        return text
+        if self._dropped is None:
+            return self._decode(ids, True)
+        return self._decode([each for each in ids if each not in self._dropped], False)
 
     def new(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
         """Return the text that new tokens add to a prompt."""
