@@ -20,7 +20,7 @@ BENCHES = {
     "import": "import_time",
     "overhead": "overhead",
     "mixed": "mixed",
-    "langchain": "langchain",
+    "chains": "chains",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _HEAD = """# Results

@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hfnb.chat import ChatHuggingFace
+    from hfnb.chat.model import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError
     from hfnb.frame.progress import Progress
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "ChatHuggingFace": "hfnb.chat",
+    "ChatHuggingFace": "hfnb.chat.model",
     "EchoEngine": "hfnb.engines.echo",
     "HfnbError": "hfnb.errors",
     "HuggingFacePipeline": "hfnb.llm",

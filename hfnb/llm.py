@@ -16,7 +16,7 @@ from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import RunnableConfig
 from pydantic import ConfigDict, Field, field_validator
 
-from hfnb.chat_messages import chat_of
+from hfnb.chat.messages import chat_of
 from hfnb.engines.base import Chat, Completion, Delta, Message, Prompt, Request
 from hfnb.engines.chat_template import check_template_options
 from hfnb.engines.registry import load_engine

@@ -97,6 +97,8 @@ class Batch(ABC, Generic[Input, Made]):
         self._configs = configs
         self._most_rows = configs[0].get("max_concurrency") if configs else None
         self._waiting: dict[int, BatchRow[Input]] = {}
+        self._open = set(range(len(inputs)))
+        """The rows that have no outcome yet."""
         self._cache = _cache_of(model)
         self._asked: Asked[Input] | None = None
 
@@ -141,6 +143,7 @@ class Batch(ABC, Generic[Input, Made]):
         try:
             for index, value in enumerate(self._inputs):
                 if isinstance(value, Exception):
+                    self._open.discard(index)
                     yield index, value
                     continue
                 (manager,) = self.start(
@@ -171,12 +174,14 @@ class Batch(ABC, Generic[Input, Made]):
                 row.manager.on_llm_error(error, response=LLMResult(generations=[]))
             if not isinstance(error, Exception):
                 raise
-            yield from ((row.index, error) for row in rows)
+            for index in sorted(self._open):
+                yield index, error
 
     def _finish(
         self, row: BatchRow[Input], outcome: list[Made] | Exception, *, store: bool = True
     ) -> tuple[int, list[Made] | Exception]:
         del self._waiting[row.index]
+        self._open.discard(row.index)
         if isinstance(outcome, Exception):
             row.manager.on_llm_error(outcome, response=LLMResult(generations=[]))
             return row.index, outcome
@@ -190,6 +195,7 @@ class Batch(ABC, Generic[Input, Made]):
         try:
             for index, value in enumerate(self._inputs):
                 if isinstance(value, Exception):
+                    self._open.discard(index)
                     yield index, value
                     continue
                 (manager,) = await self.start(
@@ -220,13 +226,14 @@ class Batch(ABC, Generic[Input, Made]):
                 await row.manager.on_llm_error(error, response=LLMResult(generations=[]))
             if not isinstance(error, Exception):
                 raise
-            for row in rows:
-                yield row.index, error
+            for index in sorted(self._open):
+                yield index, error
 
     async def _afinish(
         self, row: BatchRow[Input], outcome: list[Made] | Exception, *, store: bool = True
     ) -> tuple[int, list[Made] | Exception]:
         del self._waiting[row.index]
+        self._open.discard(row.index)
         if isinstance(outcome, Exception):
             await row.manager.on_llm_error(outcome, response=LLMResult(generations=[]))
             return row.index, outcome

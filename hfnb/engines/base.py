@@ -101,6 +101,8 @@ class EngineInfo:
     """The most tokens, prompt and answer together; ``None`` when the model has no limit."""
     has_chat_template: bool
     load_s: float
+    chat_template: str = ""
+    """The chat template's text, that with tools where there are several; empty if not known."""
     template_variables: frozenset[str] = frozenset()
     """The variables that the chat template reads, such as ``"tools"``."""
     note: str = ""
@@ -174,6 +176,9 @@ class Engine(Protocol):
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of a prompt, as this model counts them."""
+
+    def render(self, chat: Chat) -> str:
+        """Return a chat's text, as the model's chat template writes it."""
 
     def close(self) -> None:
         """Give the model's memory back. The engine can't be used afterwards."""

@@ -44,6 +44,14 @@ def check_template_options(info: EngineInfo, options: Mapping[str, Any]) -> None
             )
 
 
+def template_text(template: str | Mapping[str, str] | None) -> str:
+    """Return a chat template, or of several by name the one for tools."""
+    if isinstance(template, Mapping):
+        first = next(iter(template.values()), "")
+        return template.get("tool_use") or template.get("default") or first
+    return template or ""
+
+
 def template_variables(template: str | Mapping[str, str] | None) -> frozenset[str]:
     """Return the variables that a chat template, or any of several by name, reads.
 

@@ -11,7 +11,16 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from hfnb.engines.base import Completion, Delta, EngineInfo, FinishReason, Prompt, Request, Work
+from hfnb.engines.base import (
+    Chat,
+    Completion,
+    Delta,
+    EngineInfo,
+    FinishReason,
+    Prompt,
+    Request,
+    Work,
+)
 from hfnb.engines.stopping import cut_at_stop
 from hfnb.errors import EngineError, PromptTooLongError
 from hfnb.spec import GenerationSpec, Task
@@ -78,6 +87,10 @@ class EchoEngine:
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Return a number for each word."""
         return [zlib.crc32(word.encode()) for word in _text_of(prompt).split()]
+
+    def render(self, chat: Chat) -> str:
+        """Return the messages' texts, a line each."""
+        return _text_of(chat)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of words."""

@@ -64,6 +64,8 @@ class Row:
     def give(self, token: int) -> Delta | None:
         """Add the next token; return what may be shown with it, when streaming."""
         call = self.call
+        if self.state is not None:
+            self.state.accept(token)
         if token in call.eos_ids:
             self.reason = "eos"
         else:
@@ -71,8 +73,6 @@ class Row:
             call.work.new_tokens += 1
             if len(self.new_ids) >= self.most_new:
                 self.reason = "length"
-            if self.state is not None:
-                self.state.accept(token)
         if not call.stop and not call.stream:
             return None
         growing = self._grow()

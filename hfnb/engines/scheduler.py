@@ -204,7 +204,7 @@ class Scheduler:
             if row.reason is None:
                 _show(row, row.give(token))
         for row, problem in self._batch.ended():
-            if row.reason is None:
+            if row.reason is None or problem is not None:
                 _show(row, row.end(problem))
         ended = [row for row in self._batch.rows if row.reason is not None]
         for row in ended:

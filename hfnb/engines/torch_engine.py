@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from hfnb.engines.base import Completion, Delta, EngineInfo, Prompt, Request, Work
+from hfnb.engines.base import Chat, Completion, Delta, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.scheduler import Scheduler
 from hfnb.engines.torch_decoder import DecoderBatch
@@ -109,6 +109,10 @@ class TorchEngine:
     def count_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of a prompt, special ones included."""
         return len(self.token_ids(prompt))
+
+    def render(self, chat: Chat) -> str:
+        """Return a chat's text, as the model's chat template writes it."""
+        return self.loaded.render(chat)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TorchEngine:
         """Return itself: copies of what uses an engine share it, as they share a device."""

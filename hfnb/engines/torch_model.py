@@ -20,7 +20,7 @@ from transformers.utils import logging
 from hfnb import hardware, hub
 from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
-from hfnb.engines.chat_template import template_variables
+from hfnb.engines.chat_template import template_text, template_variables
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
@@ -91,7 +91,7 @@ class TorchModel:
             for i, row in zip(plain, self.task_text.encode(texts, *pair), strict=True):
                 ids[i] = row
         if chats:
-            rendered = [self._render(each) for each in prompts if not isinstance(each, str)]
+            rendered = [self.render(each) for each in prompts if not isinstance(each, str)]
             # The template writes the special tokens itself; a second BOS would change the answer.
             for i, row in zip(chats, self.tokenise(rendered), strict=True):
                 ids[i] = row
@@ -147,7 +147,12 @@ class TorchModel:
         rows: list[list[int]] = encoded["input_ids"]
         return rows
 
-    def _render(self, chat: Chat) -> str:
+    def render(self, chat: Chat) -> str:
+        """Return a chat's text, as the chat template writes it.
+
+        Raises:
+            ModelError: There is no chat template.
+        """
         if not self.has_chat_template:
             raise ModelError(
                 f"{self.name!r} has no chat template, so it takes text and no messages. Use a "
@@ -212,6 +217,7 @@ class TorchModel:
             context_length=self.context_length,
             has_chat_template=self.has_chat_template,
             load_s=self.load_s,
+            chat_template=template_text(self.chat_template),
             template_variables=template_variables(self.chat_template),
             note=f"device_map: parts of the model are {shown}" if len(places) > 1 else "",
         )

@@ -292,16 +292,13 @@ def stopped_by_grammar(rows: Sequence[Row]) -> list[tuple[Row, RowError | None]]
 
     With each stands why it can't go on, where it is not complete.
     """
-    going = [row for row in rows if row.reason is None and _grammar_of(row) is not None]
-    if not going:
-        return []
-    fill_masks([_grammar_of(row) for row in going])
-    ended: list[tuple[Row, RowError | None]] = []
-    for row in going:
-        grammar = _grammar_of(row)
-        if grammar is not None and (grammar.problem is not None or grammar.finished):
-            ended.append((row, grammar.problem))
-    return ended
+    bound = [(row, grammar) for row in rows if (grammar := _grammar_of(row)) is not None]
+    fill_masks([grammar for row, grammar in bound if row.reason is None])
+    return [
+        (row, grammar.problem)
+        for row, grammar in bound
+        if grammar.problem is not None or (row.reason is None and grammar.finished)
+    ]
 
 
 def _state(row: Row) -> TorchState:

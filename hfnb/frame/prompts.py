@@ -177,7 +177,7 @@ def prompt_of(value: Any) -> Prompt:
     from langchain_core.messages import BaseMessage
     from langchain_core.prompt_values import ChatPromptValue, PromptValue
 
-    from hfnb.chat_messages import chat_of
+    from hfnb.chat.messages import chat_of
 
     if isinstance(value, str):
         return value

@@ -262,3 +262,30 @@ def test_version_1_content_is_made_in_batches_too() -> None:
     (answer, _) = chat.batch(["a", "b"])
     assert answer.content == [{"type": "text", "text": "A"}]
     assert answer.content == chat.invoke("a").content
+
+
+@pytest.mark.parametrize("way", ["batch", "abatch", "batch_as_completed", "abatch_as_completed"])
+def test_what_goes_wrong_before_the_first_row_is_each_rows_error(way: str) -> None:
+    chat = scripted(str.upper)
+    chat.llm.pipeline_kwargs = {"temperature": -1}
+    with pytest.raises(OptionError, match="temperature is a number"):
+        _batch(chat, way, ["a", "b"], {})
+
+    class Broken(BaseCallbackHandler):
+        raise_error = True
+
+        def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+            raise RuntimeError("the handler is broken")
+
+    with pytest.raises(RuntimeError, match="the handler is broken"):
+        _batch(scripted(str.upper), way, ["a", "b"], {"callbacks": [Broken()]})
+
+
+def test_a_chat_model_is_loaded_by_its_name() -> None:
+    chat = ChatHuggingFace.from_model_id(
+        "hfnb/numbers-fr", backend="pipeline", device=-1, temperature=0, max_tokens=16
+    )
+    assert chat.model_id == "hfnb/numbers-fr"
+    assert chat.invoke("What is the number 8 in french?").content == "huit"
+    with pytest.raises(OptionError, match="Unknown backend 'endpoint'"):
+        ChatHuggingFace.from_model_id("hfnb/numbers-fr", backend="endpoint")

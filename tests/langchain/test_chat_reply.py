@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hfnb.chat_calls import Piece
-from hfnb.chat_reply import ReplyParser, parse_reply
+from hfnb.chat.reply import ReplyParser, parse_reply
+from hfnb.chat.tool_calls import Piece
 
 TOOLS = {"add", "f"}
 ADD = '{"name": "add", "arguments": {"a": 1}}'

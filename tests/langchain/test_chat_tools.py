@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 import hfnb
 from hfnb import ChatHuggingFace
-from hfnb.chat_reply import parse_reply
-from hfnb.chat_tools import ToolFormat, call_grammar, json_grammar, openai_tools
+from hfnb.chat.reply import parse_reply
+from hfnb.chat.tools import ToolFormat, call_grammar, json_grammar, openai_tools
 from hfnb.errors import MissingExtraError, ModelError, OptionError
 from hfnb.spec import Grammar
 from tests.langchain import chat_tool_caller

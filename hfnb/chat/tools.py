@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from hfnb.chat_reply import ARGS, CALL, END_CALL, END_THINK, PYTHON_TAG, THINK, TOOL_CALLS
+from hfnb.chat.reply import ARGS, CALL, END_CALL, END_THINK, PYTHON_TAG, THINK, TOOL_CALLS
 from hfnb.engines.base import Chat, Engine, Message
 from hfnb.errors import MissingExtraError, ModelError, OptionError, closest, listing
 from hfnb.spec import Grammar

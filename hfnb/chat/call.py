@@ -14,9 +14,8 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
-from hfnb.chat_calls import Piece
-from hfnb.chat_messages import chat_of, is_prefill
-from hfnb.chat_reply import (
+from hfnb.chat.messages import chat_of, is_prefill
+from hfnb.chat.reply import (
     END_THINK,
     REASONING_TOKENS,
     THINK,
@@ -24,7 +23,8 @@ from hfnb.chat_reply import (
     ReplyParser,
     parse_reply,
 )
-from hfnb.chat_tools import (
+from hfnb.chat.tool_calls import Piece
+from hfnb.chat.tools import (
     Template,
     call_grammar,
     choose,
@@ -41,7 +41,7 @@ from hfnb.options import split_options
 from hfnb.spec import GenerationSpec, check_batch_size
 
 if TYPE_CHECKING:
-    from hfnb.chat import ChatHuggingFace
+    from hfnb.chat.model import ChatHuggingFace
 
 OWN_OPTIONS = (
     "batch_size",

@@ -21,11 +21,11 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
-from hfnb.chat_tools import need_xgrammar
+from hfnb.chat.tools import need_xgrammar
 from hfnb.errors import OptionError, closest, listing
 
 if TYPE_CHECKING:
-    from hfnb.chat import ChatHuggingFace
+    from hfnb.chat.model import ChatHuggingFace
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 METHODS: tuple[Method, ...] = ("json_schema", "function_calling", "json_mode")

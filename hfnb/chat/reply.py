@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
-from hfnb.chat_calls import JsonEnd, Piece, call_of, calls_of, loads, xml_call
+from hfnb.chat.tool_calls import JsonEnd, Piece, call_of, calls_of, loads, xml_call
 
 THINK, END_THINK = "<think>", "</think>"
 CALL, END_CALL = "<tool_call>", "</tool_call>"

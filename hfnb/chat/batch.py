@@ -19,7 +19,7 @@ from langchain_core.runnables.config import get_config_list
 from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.utils import LC_ID_PREFIX
 
-from hfnb.chat_call import Call
+from hfnb.chat.call import Call
 from hfnb.engines.base import Chat
 from hfnb.errors import OptionError
 from hfnb.llm_batch import Asked, Batch, BatchRow, TogetherMixin

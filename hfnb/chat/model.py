@@ -15,11 +15,11 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from hfnb.chat_batch import TogetherChatModel
-from hfnb.chat_call import OWN_OPTIONS, Call
-from hfnb.chat_messages import chat_of, is_prefill
-from hfnb.chat_structured import Method, structured
-from hfnb.chat_tools import Template, choose, need_xgrammar, openai_tools
+from hfnb.chat.batch import TogetherChatModel
+from hfnb.chat.call import OWN_OPTIONS, Call
+from hfnb.chat.messages import chat_of, is_prefill
+from hfnb.chat.structured import Method, structured
+from hfnb.chat.tools import Template, choose, need_xgrammar, openai_tools
 from hfnb.engines.base import Completion
 from hfnb.errors import ModelError, OptionError, closest
 from hfnb.llm import HuggingFacePipeline
@@ -27,6 +27,10 @@ from hfnb.options import split_options
 
 _REMOTE = frozenset({"api_key", "base_url", "max_retries", "timeout"})
 """LangChain's standard settings that only a service far away has a use for."""
+_OWN_ARGUMENTS = frozenset(
+    "chat_template_kwargs temperature max_tokens max_new_tokens stop streaming".split()
+)
+"""What `ChatHuggingFace.from_model_id` keeps to itself."""
 
 
 class ChatHuggingFace(TogetherChatModel):
@@ -94,6 +98,36 @@ class ChatHuggingFace(TogetherChatModel):
                 "an instruct model."
             )
         self._call_of(None, {})
+
+    @classmethod
+    def from_model_id(
+        cls, model_id: str, task: str = "text-generation", backend: str = "default", **kwargs: Any
+    ) -> ChatHuggingFace:
+        """Load a model by its name; see `HuggingFacePipeline.from_model_id`.
+
+        Args:
+            model_id: A packaged model, a local folder, or a Hub id.
+            task: The model's task.
+            backend: As there; ``"pipeline"``, langchain_huggingface's name, is the default.
+            **kwargs: This class's own arguments, and those of `HuggingFacePipeline.from_model_id`.
+
+        Raises:
+            ModelError: The model can't be found or read, or has no chat template.
+            OptionError: An argument has an unknown name or an impossible value.
+
+        Example:
+            >>> chat = hfnb.ChatHuggingFace.from_model_id("hfnb/numbers-fr")
+            >>> chat.invoke("What is the number 8 in french?").content
+            'huit'
+        """
+        own = {name: kwargs.pop(name) for name in [*kwargs] if name in _OWN_ARGUMENTS}
+        backend = "default" if backend == "pipeline" else backend
+        return cls(llm=HuggingFacePipeline.from_model_id(model_id, task, backend, **kwargs), **own)
+
+    @property
+    def model_id(self) -> str | None:
+        """The model's name."""
+        return self.llm.model_id
 
     @property
     def template(self) -> Template:

@@ -1,0 +1,1 @@
+"""`hfnb.ChatHuggingFace`: a local model as a LangChain chat model."""
