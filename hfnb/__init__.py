@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hfnb.chat.model import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError
+    from hfnb.exporting import export, exports
     from hfnb.frame.progress import Progress
     from hfnb.frame.result import RunResult
     from hfnb.frame.run import last_result, run
@@ -33,6 +34,8 @@ _HOMES = {
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
+    "export": "hfnb.exporting",
+    "exports": "hfnb.exporting",
     "last_result": "hfnb.frame.run",
     "load": "hfnb.loading",
     "run": "hfnb.frame.run",
@@ -46,6 +49,8 @@ __all__ = [
     "Progress",
     "RunResult",
     "RunStats",
+    "export",
+    "exports",
     "last_result",
     "load",
     "run",

@@ -46,6 +46,7 @@ _FILES = [
     *("*.json", "*.safetensors", "*.txt", "*.jinja"),
     *("*.model", "*.spm", "*.tiktoken", "*.codes"),
 ]
+_EXPORTS = "openvino*_model.xml"
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token")
 """What the caller may say about fetching, among the options of loading."""
 
@@ -164,7 +165,8 @@ def _looks_like_a_path(model: str) -> bool:
 def _checked(spec: ModelSpec, folder: Path) -> ModelFiles:
     config = _read_config(spec.model, folder)
     task = _check_task(spec, config)
-    check_weights(spec.model, folder, allow_pickle=spec.allow_pickle)
+    if not (spec.backend == "openvino" and any(folder.glob(_EXPORTS))):
+        check_weights(spec.model, folder, allow_pickle=spec.allow_pickle)
     _check_tokenizer(spec, folder)
     return ModelFiles(spec.model, folder, task, config)
 
@@ -251,6 +253,11 @@ def _fetch(spec: ModelSpec, unreachable: str = "") -> Path:
         config = huggingface_hub.hf_hub_download(name, "config.json", revision=revision, **told)
         _check_task(spec, _read_config(name, Path(config).parent))
         patterns = [*_FILES, *(["*.py"] if spec.trust_remote_code else [])]
+        if spec.backend == "openvino":
+            small = [each for each in patterns if each != "*.safetensors"]
+            folder = snapshot([*small, "openvino_*.xml", "openvino_*.bin"])
+            if any(folder.glob(_EXPORTS)):
+                return folder
         folder = snapshot(patterns)
         if any(folder.glob("*.safetensors")):
             return folder

@@ -112,7 +112,8 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         Args:
             model_id: A packaged model, a local folder, or a Hub id.
             task: One of the four text tasks.
-            backend: ``"default"`` is PyTorch.
+            backend: ``"default"`` is PyTorch; or ``"openvino"``, whose ``device`` and ``ov_config``
+                stand in ``model_kwargs``.
             device: ``-1`` or ``"cpu"``, ``0`` and up or ``"cuda:0"``; ``None`` takes the best.
             device_map: What Accelerate takes; excludes ``device``.
             model_kwargs: Arguments of ``from_pretrained``; generation options may be among them.
@@ -134,6 +135,9 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         if device_map is not None and "device_map" in load_options:
             raise OptionError("device_map is given twice: as an argument and in model_kwargs.")
         found = load_options.pop("device_map", None)
+        if "device" in load_options and device is not None:
+            raise OptionError("device is given twice: as an argument and in model_kwargs.")
+        device = load_options.pop("device", device)
         spec = ModelSpec(
             model=model_id,
             task=check_task(task),
@@ -144,6 +148,9 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
             revision=load_options.pop("revision", None),
             trust_remote_code=load_options.pop("trust_remote_code", False),
             allow_pickle=allow_pickle,
+            weight_format=load_options.pop("weight_format", None),
+            ov_config=tuple((load_options.pop("ov_config", None) or {}).items()),
+            reproducible=load_options.pop("reproducible", False),
             load_options=tuple(load_options.items()),
         )
         return cls(

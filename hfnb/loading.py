@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from hfnb import hardware
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError
 from hfnb.options import TEXT_OPTIONS, split_model_kwargs, split_options
-from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size
+from hfnb.spec import GenerationSpec, ModelSpec, check_backend, check_batch_size
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
@@ -38,6 +39,9 @@ def load(
     chat: bool | Literal["auto"] = "auto",
     chat_template_kwargs: dict[str, Any] | None = None,
     batch_size: int | Literal["auto"] = "auto",
+    weight_format: str | None = None,
+    ov_config: Mapping[str, Any] | None = None,
+    reproducible: bool = False,
     model_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> HuggingFacePipeline:
@@ -51,9 +55,10 @@ def load(
         task: ``"text-generation"``, ``"text2text-generation"``, ``"translation"`` (also
             ``"translation_en_to_fr"`` and the like) or ``"summarization"``; by default the model's
             config decides.
-        backend: ``"pytorch"``.
+        backend: ``"pytorch"`` or ``"openvino"``. With OpenVINO a model is exported once, and kept.
         device: ``"auto"`` (or ``None``) takes the best there is; ``"cpu"`` or ``-1``;
-            ``"cuda:0"``, ``"mps"``, ``"xpu"`` or an accelerator's number.
+            ``"cuda:0"``, ``"mps"``, ``"xpu"`` or an accelerator's number. With OpenVINO ``"CPU"``
+            (by default), ``"GPU"``, ``"NPU"`` or ``"AUTO"``.
         device_map: What Accelerate takes, such as ``"auto"``; excludes ``device``.
         dtype: ``"auto"`` is bfloat16 where the device multiplies it, else what the checkpoint
             has. ``"float32"``, ``"bfloat16"``, ``"float16"``, or a torch dtype.
@@ -64,6 +69,11 @@ def load(
         chat_template_kwargs: Further variables of the chat template, such as
             ``{"enable_thinking": False}``.
         batch_size: The most rows computed together, or ``"auto"``.
+        weight_format: With OpenVINO: ``"fp32"``, ``"fp16"``, ``"bf16"``, ``"int8"`` or ``"int4"``;
+            ``None`` keeps the checkpoint's precision.
+        ov_config: OpenVINO's properties, such as ``{"PERFORMANCE_HINT": "LATENCY"}``.
+        reproducible: With OpenVINO: compute in float32, keys and values too, so that greedy answers
+            are PyTorch's in float32.
         model_kwargs: Further arguments of transformers' ``from_pretrained``, such as
             ``attn_implementation``, ``token`` or ``cache_dir``.
         **options: How to generate, by transformers' names (``max_new_tokens``, ``temperature``,
@@ -92,7 +102,8 @@ def load(
     also = {name: value for name, value in also.items() if name not in TEXT_OPTIONS}
     GenerationSpec.of(**{**also, **generation_options})
     check_batch_size(batch_size)
-    hardware.check_device(device)
+    if check_backend(backend) == "pytorch":
+        hardware.check_device(device)
     if chat not in (True, False, "auto"):
         raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
     spec = ModelSpec(
@@ -106,6 +117,9 @@ def load(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
         load_options=tuple(load_options.items()),
+        weight_format=weight_format,
+        ov_config=tuple((ov_config or {}).items()),
+        reproducible=reproducible,
     )
     engine = load_engine(spec)
     from hfnb.llm import HuggingFacePipeline

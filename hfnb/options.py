@@ -61,11 +61,11 @@ INTERNAL_OPTIONS = frozenset(
 )
 LOAD_OPTIONS = frozenset(
     """
-    attn_implementation cache_dir code_revision device_map dtype force_download key_mapping
+    attn_implementation cache_dir code_revision device device_map dtype force_download key_mapping
     load_in_4bit load_in_8bit local_files_only low_cpu_mem_usage max_memory offload_buffers
-    offload_folder offload_state_dict proxies quantization_config revision
+    offload_folder offload_state_dict ov_config proxies quantization_config reproducible revision
     state_dict subfolder token torch_dtype tp_plan tp_size trust_remote_code use_auth_token
-    use_safetensors variant weights_only
+    use_safetensors variant weight_format weights_only
     """.split()
 )
 """The arguments of transformers' ``from_pretrained``, as far as they are not hfnb's business."""

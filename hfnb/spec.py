@@ -28,8 +28,8 @@ TASKS: tuple[Task, ...] = (
     "summarization",
     "translation",
 )
-BACKENDS = ("pytorch",)
-_BACKEND_ALIASES = {"default": "pytorch", "torch": "pytorch", "pt": "pytorch"}
+BACKENDS = ("pytorch", "openvino")
+_BACKEND_ALIASES = {"default": "pytorch", "torch": "pytorch", "pt": "pytorch", "ov": "openvino"}
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 _DTYPE_ALIASES = {
     "fp32": "float32",
@@ -113,7 +113,7 @@ class ModelSpec:
             id.
         task: One of `TASKS` or ``"translation_xx_to_yy"``; ``None`` takes it from the model's
             config.
-        backend: ``"pytorch"`` (also ``"default"``).
+        backend: ``"pytorch"`` (also ``"default"``) or ``"openvino"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``; ``-1`` is the
             CPU, ``0`` and up are the accelerators; ``None`` is ``"auto"``.
         device_map: What Accelerate takes (``"auto"``, a dict, ...); excludes ``device``.
@@ -124,6 +124,9 @@ class ModelSpec:
             can run code, so it is off unless asked for.
         load_options: Further arguments of ``from_pretrained``, as ``(name, value)`` pairs.
         languages: Source and target of a translation, taken from ``task`` where it names them.
+        weight_format: What OpenVINO keeps weights in; ``None`` keeps the checkpoint's precision.
+        ov_config: OpenVINO's properties, as ``(name, value)`` pairs.
+        reproducible: Compute in float32 with OpenVINO, keys and values too.
     """
 
     model: str
@@ -137,6 +140,9 @@ class ModelSpec:
     allow_pickle: bool = False
     load_options: tuple[tuple[str, Any], ...] = ()
     languages: tuple[str, str] | None = None
+    weight_format: str | None = None
+    ov_config: tuple[tuple[str, Any], ...] = ()
+    reproducible: bool = False
 
     def __post_init__(self) -> None:
         model: object = self.model
@@ -157,11 +163,32 @@ class ModelSpec:
         object.__setattr__(self, "task", check_task(self.task))
         object.__setattr__(self, "backend", check_backend(self.backend))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
+        self._check_backend_options()
         if self.device is not None and self.device_map is not None:
             raise OptionError(
                 f"Both device={self.device!r} and device_map={self.device_map!r} are given. Keep "
                 "device to run on one device, or device_map to spread one model over several."
             )
+
+    def _check_backend_options(self) -> None:
+        if self.backend == "openvino":
+            if self.device_map is not None:
+                raise OptionError(
+                    "device_map spreads a PyTorch model. OpenVINO takes device='CPU', 'GPU', "
+                    "'NPU' or 'AUTO'."
+                )
+            if self.dtype != "auto":
+                raise OptionError(
+                    f"dtype={self.dtype!r} is for PyTorch. With OpenVINO, weight_format says what "
+                    "the weights are kept in, and ov_config={'INFERENCE_PRECISION_HINT': ...} what "
+                    "is computed in."
+                )
+            return
+        for name in ("weight_format", "ov_config", "reproducible"):
+            if getattr(self, name):
+                raise OptionError(
+                    f"{name} is for OpenVINO: pass backend='openvino', or leave it out."
+                )
 
 
 class Grammar(NamedTuple):

@@ -11,7 +11,7 @@ from jinja2 import Environment, TemplateSyntaxError, meta
 from hfnb.engines.base import EngineInfo
 from hfnb.errors import OptionError, closest, listing
 
-_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
 """transformers' own tag, around what the assistant says; it reads no variable."""
 
 _OURS = frozenset(
@@ -44,11 +44,11 @@ def check_template_options(info: EngineInfo, options: Mapping[str, Any]) -> None
             )
 
 
-def template_text(template: str | Mapping[str, str] | None) -> str:
-    """Return a chat template, or of several by name the one for tools."""
+def template_text(template: str | Mapping[str, str] | None, *, tools: bool = True) -> str:
+    """Return a chat template; of several by name the one for calls with tools, or without."""
     if isinstance(template, Mapping):
         first = next(iter(template.values()), "")
-        return template.get("tool_use") or template.get("default") or first
+        return (template.get("tool_use") if tools else None) or template.get("default") or first
     return template or ""
 
 
@@ -64,7 +64,7 @@ def template_variables(template: str | Mapping[str, str] | None) -> frozenset[st
     found: set[str] = set()
     for each in several:
         try:
-            found |= meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", each)))
+            found |= meta.find_undeclared_variables(environment.parse(GENERATION_TAG.sub("", each)))
         except TemplateSyntaxError:  # rendering it will say so
             continue
     return frozenset(found)

@@ -15,9 +15,21 @@ def load_engine(spec: ModelSpec) -> Engine:
     What can be wrong with the names and the files is found before torch is imported.
     """
     began = time.perf_counter()
+    if spec.backend == "openvino":
+        return _with_openvino(spec, began)
     hardware.check_device(spec.device)
     files = hub.find(spec)
     from hfnb.engines.torch_engine import TorchEngine
     from hfnb.engines.torch_model import load
 
     return TorchEngine(load(spec, files, began))
+
+
+def _with_openvino(spec: ModelSpec, began: float) -> Engine:
+    from hfnb.engines.openvino_device import check_config, find_device
+    from hfnb.engines.openvino_formats import check_weight_format
+    from hfnb.engines.openvino_load import load
+
+    check_weight_format(spec.weight_format)
+    check_config(dict(spec.ov_config), find_device(spec.device))
+    return load(spec, hub.find(spec), began)

@@ -16,7 +16,7 @@ from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import auto_rows
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
-from hfnb.engines.torch_sampling import TorchSettings, options_in_force
+from hfnb.engines.torch_sampling import TorchSettings
 from hfnb.engines.torch_seq2seq import Seq2SeqBatch
 from hfnb.errors import OptionError
 from hfnb.spec import GenerationSpec
@@ -47,7 +47,7 @@ class TorchEngine:
         self._lock = threading.Lock()
         self._why_not_loop = _why_not_loop(loaded)
         self._scheduler: Scheduler | None = None
-        engine = "torch generate"
+        engine = "torch generate" if hasattr(loaded.model, "parameters") else "optimum-intel"
         if not self._why_not_loop:
             engine = "torch decoder" if loaded.is_decoder else "torch encoder-decoder"
             batch = DecoderBatch(loaded) if loaded.is_decoder else Seq2SeqBatch(loaded)
@@ -68,7 +68,7 @@ class TorchEngine:
         work: Work | None = None,
     ) -> Iterator[Completion | Delta]:
         """Yield completions as rows finish; see `hfnb.engines.base.Engine`."""
-        options = options_in_force(self.loaded, generation)
+        options = self.loaded.options_in_force(generation)
         work = Work() if work is None else work
         call = Call(
             self.loaded,

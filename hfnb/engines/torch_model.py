@@ -21,6 +21,7 @@ from hfnb import hardware, hub
 from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_text, template_variables
+from hfnb.engines.in_force import options_in_force
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
@@ -64,6 +65,23 @@ class TorchModel:
         told = [options.get(names[0]), *(getattr(each, n, None) for n in names for each in known)]
         start = next((each for each in told if each is not None), self.pad_id)
         return list(start) if isinstance(start, (list, tuple)) else [int(start)]
+
+    def options_in_force(self, generation: GenerationSpec) -> dict[str, Any]:
+        """Return the generation options in force.
+
+        What the config says of the task (``task_specific_params``), and the tokens of the languages
+        that are asked for, count as the checkpoint's own.
+
+        Raises:
+            OptionError: The model does not know one of the languages.
+        """
+        pair = generation.get("src_lang"), generation.get("tgt_lang")
+        checkpoint = {
+            **self.in_memory().generation_config.to_diff_dict(),
+            **self.task_text.defaults(*pair),
+            **self.task_text.options(*pair),
+        }
+        return options_in_force(checkpoint, generation, is_decoder=self.is_decoder)
 
     @property
     def begin_id(self) -> int | None:

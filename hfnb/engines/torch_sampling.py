@@ -32,12 +32,7 @@ from hfnb.engines.torch_grammar import (
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS, has_effect, processors_for
 from hfnb.errors import RowError
-from hfnb.options import GENERATION_OPTIONS, PROMPT_OPTIONS
 from hfnb.spec import GenerationSpec
-
-_TRANSFORMERS_TOP_K = 50
-"""What transformers' sampling takes when neither the caller nor the checkpoint names a top_k."""
-
 
 _RARE = ROW_PROCESSOR_OPTIONS - {"repetition_penalty", "min_new_tokens", "renormalize_logits"}
 """Options that need processors of the row's own. Drawing renormalises whatever it is told."""
@@ -67,52 +62,6 @@ class RowRandom:
             drawn = torch.rand(64, generator=self._generator, dtype=torch.float64)
             self._ready = drawn.flip(0).tolist()
         return self._ready.pop()
-
-
-def options_in_force(loaded: TorchModel, generation: GenerationSpec) -> dict[str, Any]:
-    """Return the generation options in force: the checkpoint's own, over which the caller's win.
-
-    How the checkpoint samples counts only when the caller samples: greedy is hfnb's default. What
-    its config says of the task (``task_specific_params``), and the tokens of the languages that
-    are asked for, count as the checkpoint's own.
-
-    Raises:
-        OptionError: The model does not know one of the languages.
-    """
-    model = loaded.in_memory()
-    pair = generation.get("src_lang"), generation.get("tgt_lang")
-    of_sampling = {
-        "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p",
-        "epsilon_cutoff", "eta_cutoff",
-    }  # fmt: skip
-    of_beams = {"num_beams", "num_return_sequences", "early_stopping", "length_penalty"}
-    stored = {
-        name: value
-        for name, value in {
-            **model.generation_config.to_diff_dict(),
-            **loaded.task_text.defaults(*pair),
-            **loaded.task_text.options(*pair),
-        }.items()
-        if name in GENERATION_OPTIONS and value is not None
-    }
-    if generation.sampling:
-        stored = {name: value for name, value in stored.items() if name not in of_beams}
-    else:
-        stored = {name: value for name, value in stored.items() if name not in of_sampling}
-    if not model.config.is_encoder_decoder:
-        # It counts the prompt too, and nobody has asked for prompts to be refused.
-        stored.pop("max_length", None)
-    if generation.get("max_length") is not None or generation.get("max_new_tokens") is not None:
-        stored.pop("max_length", None)
-        stored.pop("max_new_tokens", None)
-    told = {name: v for name, v in generation.options if name not in PROMPT_OPTIONS}
-    options = {**stored, **told}
-    if generation.sampling:
-        options["temperature"] = generation.temperature
-        options.setdefault("top_k", _TRANSFORMERS_TOP_K)
-    else:
-        options = {name: value for name, value in options.items() if name not in of_sampling}
-    return options
 
 
 def warpers(options: dict[str, Any]) -> Callable[[Any, Any], Any]:
@@ -160,7 +109,7 @@ class TorchSettings:
     Args:
         loaded: The model.
         generation: How to generate.
-        options: The generation options in force, from `options_in_force`.
+        options: The generation options in force.
 
     Raises:
         OptionError: The grammar can't be compiled.
@@ -203,7 +152,7 @@ class TokenChooser:
     """Chooses one token a row from the logits of one step; make one with `TokenChooser.of`.
 
     Args:
-        options: The generation options in force, from `options_in_force`.
+        options: The generation options in force.
         eos_ids: The tokens that end a row.
         sampling: Draw tokens; otherwise the likeliest is taken.
     """
