@@ -12,7 +12,7 @@ from typing import overload
 from hfnb import hub
 from hfnb.engines import openvino_cache as cache
 from hfnb.engines import openvino_export, openvino_folder
-from hfnb.engines.openvino_formats import check_weight_format
+from hfnb.engines.openvino_formats import check_weight_format, weight_files
 from hfnb.errors import OptionError, listing
 from hfnb.spec import ModelSpec
 
@@ -74,7 +74,8 @@ def export(
         revision=revision,
         trust_remote_code=trust_remote_code,
     )
-    if openvino_folder.is_exported(Path(spec.model).expanduser()):
+    given = Path(spec.model).expanduser()
+    if openvino_folder.is_exported(given) and not weight_files(given):
         raise OptionError(
             f"{spec.model!r} is exported already: load it with hfnb.load({spec.model!r}, "
             "backend='openvino'). For another weight_format, give the model it was exported from."

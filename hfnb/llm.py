@@ -243,8 +243,13 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         told = {**(self.model_kwargs or {}), **(self.pipeline_kwargs or {})}
         return bool(told.get("return_full_text", not told.get("skip_prompt", True)))
 
-    def _ask(self, prompts: Sequence[str], stop: Sequence[str] | None) -> Asked[str]:
-        """Return what the engine is asked for prompts."""
+    def _ask(
+        self,
+        prompts: Sequence[str],
+        stop: Sequence[str] | None,
+        rows: Sequence[int] | None = None,
+    ) -> Asked[str]:
+        """Return what the engine is asked for prompts; ``rows`` are their numbers."""
         generation = self.generation if stop is None else self.generation.merge(stop=stop)
         copies = generation.get("num_return_sequences") or 1
         each = copies if generation.sampling else 1  # several beams come from one request
@@ -252,7 +257,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
             generation = generation.merge(num_return_sequences=None)
         requests = [
             Request(at, self.to_prompt(prompt), copy)
-            for at, prompt in enumerate(prompts)
+            for at, prompt in zip(rows or range(len(prompts)), prompts, strict=True)
             for copy in range(each)
         ]
         return Asked(self.engine, requests, generation, self.batch_size, copies)
@@ -470,10 +475,10 @@ class _TextBatch(Batch[str, Generation]):
         return value
 
     def ask(self, rows: Sequence[BatchRow[str]]) -> Asked[str]:
-        asked: Asked[str] = self.model._ask([row.input for row in rows], self._stop)
-        places = [row.index for row in rows]
-        requests = [each._replace(row=places[each.row]) for each in asked.requests]
-        return dataclasses.replace(asked, requests=requests)
+        asked: Asked[str] = self.model._ask(
+            [row.input for row in rows], self._stop, [row.index for row in rows]
+        )
+        return asked
 
     def read(self, row: BatchRow[str]) -> list[Generation]:
         return [self.model._generation(answer, row.input) for answer in row.answers]

@@ -250,13 +250,14 @@ class Batch(ABC, Generic[Input, Made]):
 
     def _configured(self, index: int, kind: Any) -> Any:
         config, model = self._configs[index], self.model
+        metadata = {**(config.get("metadata") or {}), **self.metadata()}
         return kind.configure(
             config.get("callbacks"),
             model.callbacks,
             model.verbose,
             config.get("tags"),
             model.tags,
-            {**(config.get("metadata") or {}), **self.metadata()},
+            metadata or None,
             model.metadata,
         )
 

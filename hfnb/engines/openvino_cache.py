@@ -149,6 +149,16 @@ def part_of(target: Path) -> Path:
     return part
 
 
+@contextlib.contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """Make a folder beside ``target`` for the time being; what is still there then is removed."""
+    part = part_of(target)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def publish(part: Path, target: Path, manifest: Mapping[str, Any]) -> Manifest:
     """Write the manifest of a finished folder, bring it to disk, and give it its name.
 

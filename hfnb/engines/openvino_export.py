@@ -8,12 +8,10 @@ content, the task, the weight format, and the versions of the packages that made
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -77,7 +75,9 @@ def exported(
     """
     wanted = formats.check_weight_format(weight_format)
     if is_exported(files.folder):
-        return _as_it_is(files, wanted, trust_remote_code, progress)
+        done = _as_it_is(files, wanted, trust_remote_code, progress)
+        if done is not None:
+            return done
     return export_to(
         None, files, weight_format=wanted, trust_remote_code=trust_remote_code, progress=progress
     )
@@ -155,7 +155,7 @@ def _made(plan: _Plan, target: Path, progress: Progress) -> Exported:
     problem = cache.damage(plan.entry)
     if problem is None and target == plan.entry:
         return _from(target, was_there=True)
-    with _part(target) as part:
+    with cache.building(target) as part:
         if problem is None and (kept := cache.read_manifest(plan.entry)) is not None:
             progress(f"Copying the export of {name} from the cache to {target}.")
             shutil.copytree(plan.entry, part, dirs_exist_ok=True)
@@ -206,16 +206,6 @@ def _another(files: ModelFiles) -> str:
     return f"another process or thread exports {files.name} to OpenVINO"
 
 
-@contextlib.contextmanager
-def _part(target: Path) -> Iterator[Path]:
-    """Make a folder beside ``target`` for the time being; what is still there then is removed."""
-    part = cache.part_of(target)
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
 def _from(folder: Path, *, was_there: bool) -> Exported:
     manifest = cache.read_manifest(folder)
     assert manifest is not None
@@ -225,8 +215,11 @@ def _from(folder: Path, *, was_there: bool) -> Exported:
 
 def _as_it_is(
     files: ModelFiles, wanted: str | None, trust_remote_code: bool, progress: Progress
-) -> Exported:
-    """Take a folder that is exported already; convert its tokenizer where it has only its own."""
+) -> Exported | None:
+    """Take a folder that is exported already; convert its tokenizer where it has only its own.
+
+    ``None`` if another format is wanted, and it holds the weights to export it from.
+    """
     folder = files.folder
     manifest = cache.read_manifest(folder)
     if manifest is not None and (problem := cache.damage(folder, only=(".xml", ".bin"))):
@@ -236,6 +229,8 @@ def _as_it_is(
         )
     found = manifest.weight_format if manifest else weight_format_of(folder)
     if wanted is not None and wanted != found:
+        if formats.weight_files(folder):
+            return None
         raise OptionError(
             f"{files.name!r} is exported already, with weight_format={found!r}: it can't become "
             f"{wanted!r}. Leave weight_format out, or give the model that it was exported from."
@@ -264,7 +259,7 @@ def _tokenizer_beside(files: ModelFiles, trust_remote_code: bool, progress: Prog
             return entry
         progress(f"Converting the tokenizer of {files.name} for OpenVINO, once.")
         began = time.time()
-        with _part(entry) as part:
+        with cache.building(entry) as part:
             job = {
                 "do": "tokenizer",
                 "model": files.name,

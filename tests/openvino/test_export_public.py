@@ -215,6 +215,18 @@ def test_an_exported_folder_cannot_change_its_format(
         hfnb.export(target, tmp_path / "again")
 
 
+def test_a_folder_with_both_is_taken_as_it_is_or_exported_from_its_weights(
+    child: FakeChild, model: Path, tmp_path: Path
+) -> None:
+    both = exported_folder(model, tmp_path / "both", "openvino_model")
+    shutil.copyfile(model / "model.safetensors", both / "model.safetensors")
+    assert export_of(both, "int8").folder == both
+    assert export_of(both).folder == both
+    other = export_of(both, "fp16")
+    assert other.folder != both
+    assert other.weight_format == "fp16"
+
+
 def test_a_damaged_folder_of_the_users_is_an_error_that_says_what_is_missing(
     child: FakeChild, model: Path, tmp_path: Path
 ) -> None:
