@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 _PACKAGES = (
     "hfnb", "torch", "transformers", "tokenizers", "langchain-core", "langchain-huggingface",
-    "pandas", "pyarrow", "numpy",
+    "pandas", "pyarrow", "numpy", "openvino", "openvino-genai", "optimum-intel", "ctranslate2",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ BENCHES = {
     "overhead": "overhead",
     "mixed": "mixed",
     "chains": "chains",
+    "openvino": "openvino_decoder",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _HEAD = """# Results

@@ -1,8 +1,8 @@
 """The user's cache of exported models: whole or not there, however a process ends.
 
-An export is written into a folder whose name begins with ``.part-``; a manifest with the sizes of
-all files is written last, everything is brought to disk, and the folder gets its name by one
-rename. What a killed process left behind is swept by the next export.
+An export is written into a folder whose name begins with ``.hfnb-part-``; a manifest with the
+sizes of all files is written last, everything is brought to disk, and the folder gets its name by
+one rename. What a killed process left behind is swept by the next export.
 
     ~/.cache/hfnb/openvino/
         exports/NAME--TASK--FORMAT--KEY/    IR, tokenizers, config, and hfnb_export.json
@@ -28,7 +28,7 @@ from typing import Any
 import platformdirs
 
 MANIFEST = "hfnb_export.json"
-_PART = ".part-"
+_PART = ".hfnb-part-"
 _VERSION = 1
 _WAIT_S = 0.1
 

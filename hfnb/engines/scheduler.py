@@ -20,7 +20,7 @@ from hfnb.errors import RowError
 
 _PATIENCE_S = 0.2
 """How long a thread sleeps at most; an interrupt may have to wait for this on Windows."""
-_STEP_ERRORS = (RuntimeError, IndexError, ValueError)
+_STEP_ERRORS = (RuntimeError, IndexError, ValueError, MemoryError)
 """What a model's forward pass raises for rows that it can't compute."""
 Tokens = Sequence[tuple[Row, int]]
 """New tokens of rows, in the order in which they follow."""

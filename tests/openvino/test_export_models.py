@@ -180,7 +180,7 @@ def test_every_decoder_answers_as_transformers_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["t5", "bart", "marian"])
+@pytest.mark.parametrize("name", ["t5", "bart"])
 def test_every_encoder_decoder_answers_as_transformers_does(
     tiny_model: Callable[[str], Path], name: str
 ) -> None:
@@ -198,10 +198,6 @@ def test_every_format_is_what_it_says_and_still_answers(name: str, weight_format
     assert done.weight_format == openvino_folder.weight_format_of(done.folder) == weight_format
     source = hub.packaged()[name]
     prompts = ["What is the number 72 in french?"]
-    full = export_of(name, "fp32")
-    larger = sum(each.stat().st_size for each in full.folder.glob("*_model.bin"))
-    smaller = sum(each.stat().st_size for each in done.folder.glob("*_model.bin"))
-    assert smaller < larger * {"fp16": 0.6, "bf16": 0.6, "int8": 0.4, "int4": 0.3}[weight_format]
     tokens = seq2seq_tokens(done, source, prompts) if "t5" in name else genai_tokens(done, prompts)
     assert all(tokens)
     if weight_format != "int4":

@@ -97,7 +97,7 @@ def test_the_work_ends_with_the_process_that_asked_for_it(
         assert "KeyboardInterrupt" in log
         assert leftovers(cache) == []
     else:
-        assert [name.startswith(".part-") for name in leftovers(cache)] == [True]
+        assert [name.startswith(".hfnb-part-") for name in leftovers(cache)] == [True]
 
 
 def test_what_a_killed_process_left_is_never_taken_for_an_export(
@@ -137,11 +137,11 @@ def test_a_kill_while_it_is_published_leaves_nothing_or_all(
         elif moment == "manifest":
             patch.setattr(openvino_cache, "write_json", dying(openvino_cache.write_json, "export"))
         else:
-            patch.setattr(Path, "replace", dying(Path.replace, ".part-"))
+            patch.setattr(Path, "replace", dying(Path.replace, ".hfnb-part-"))
         with pytest.raises(Killed):
             export_of(model)
     assert len(leftovers(cache)) == 1
-    assert all(name.startswith(".part-") for name in leftovers(cache))
+    assert all(name.startswith(".hfnb-part-") for name in leftovers(cache))
     done = export_of(model)
     assert not done.was_there
     assert leftovers(cache) == [done.folder.name]
@@ -222,7 +222,7 @@ def test_a_real_export_that_is_killed_midway_leaves_nothing_to_load(
         worker = psutil.Process(process.pid).children()[0].pid
         process.kill()
     assert is_gone(worker)
-    assert [name.startswith(".part-") for name in leftovers(cache)] == [True]
+    assert [name.startswith(".hfnb-part-") for name in leftovers(cache)] == [True]
     done = export_of(tiny_model("gpt2"))
     assert not done.was_there
     assert leftovers(cache) == [done.folder.name]
