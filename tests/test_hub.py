@@ -536,6 +536,34 @@ def test_safetensors_are_fetched_rather_than_the_pickles_that_are_allowed(
         assert "pytorch_model.bin" not in server.fetched()
 
 
+def test_an_exported_model_on_the_hub_is_fetched_for_openvino_without_its_weights(
+    gpt2: Path, online: Callable[..., str]
+) -> None:
+    exported = {"openvino_model.xml", "openvino_model.bin", "openvino_tokenizer.xml"}
+    for name in exported:
+        (gpt2 / name).write_text(f"<net name={name}/>")
+    with hub_server({"org/both": gpt2}) as server:
+        assert online(server, "org/both", backend="openvino").startswith("found text-generation")
+        assert exported <= server.fetched()
+        assert "model.safetensors" not in server.fetched()
+        server.asked.clear()
+        assert online(server, "org/both").startswith("found text-generation")
+        assert "model.safetensors" in server.fetched()
+    (gpt2 / "model.safetensors").unlink()
+    with hub_server({"org/exported": gpt2}) as server:
+        assert online(server, "org/exported", backend="openvino").startswith("found")
+        refused = online(server, "org/exported")
+    assert refused.startswith("ModelFilesError 'org/exported' holds an exported OpenVINO model")
+    assert "backend='openvino'" in refused
+
+
+def test_a_folder_with_an_export_is_found_for_openvino(gpt2: Path) -> None:
+    (gpt2 / "model.safetensors").unlink()
+    for name in ("openvino_model.xml", "openvino_model.bin"):
+        (gpt2 / name).write_text("<net/>")
+    assert hub.find(ModelSpec(str(gpt2), backend="openvino")).folder == gpt2
+
+
 def test_a_transfer_that_breaks_off_is_no_traceback_and_the_next_try_mends_it(
     gpt2: Path, online: Callable[..., str]
 ) -> None:
