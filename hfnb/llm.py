@@ -20,11 +20,11 @@ from hfnb.chat.messages import chat_of
 from hfnb.engines.base import Chat, Completion, Delta, Message, Prompt, Request
 from hfnb.engines.chat_template import check_template_options
 from hfnb.engines.registry import load_engine
-from hfnb.errors import OptionError
+from hfnb.errors import OptionError, closest
 from hfnb.llm_batch import Asked, Batch, BatchRow, TogetherMixin
-from hfnb.options import TEXT_OPTIONS, check_call_options, split_model_kwargs
+from hfnb.options import CALL_OPTIONS, TEXT_OPTIONS, check_call_options, split_model_kwargs
 from hfnb.pipelines import engine_of
-from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size, check_task
+from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size
 
 
 class HuggingFacePipeline(TogetherMixin, BaseLLM):
@@ -83,6 +83,8 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         if engine is None:
             engine, found = engine_of(data["pipeline"])
             data["engine"] = engine
+            if (rows := found.pop("batch_size", None)) is not None:
+                data.setdefault("batch_size", rows)
             data["pipeline_kwargs"] = {**found, **(data.get("pipeline_kwargs") or {})}
         if data.get("model_id") is None:
             data["model_id"] = engine.info.model
@@ -126,6 +128,8 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
             OptionError: An argument has an unknown name or an impossible value.
         """
         model_id = os.fspath(model_id)
+        check_batch_size(batch_size)
+        _check_fields(kwargs)
         load_options, _ = split_model_kwargs(model_kwargs or {})
         check_call_options(pipeline_kwargs or {})
         _, generation = split_model_kwargs({**(model_kwargs or {}), **(pipeline_kwargs or {})})
@@ -140,7 +144,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         device = load_options.pop("device", device)
         spec = ModelSpec(
             model=model_id,
-            task=check_task(task),
+            task=task,  # type: ignore[arg-type]
             backend=backend,
             device=device,
             device_map=found if device_map is None else device_map,
@@ -419,7 +423,12 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
     ) -> _TextBatch:
         stop = options.pop("stop", None)
-        prompts = [self._convert_input(each).to_string() for each in inputs]
+        prompts: list[str | Exception] = []
+        for each in inputs:
+            try:
+                prompts.append(self._convert_input(each).to_string())
+            except Exception as error:  # it is that row's
+                prompts.append(error)
         return _TextBatch(self._with(options), prompts, configs, stop)
 
     def _output(self, generation: Generation) -> str:
@@ -451,7 +460,7 @@ class _TextBatch(Batch[str, Generation]):
     def __init__(
         self,
         model: HuggingFacePipeline,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Exception],
         configs: Sequence[RunnableConfig],
         stop: Sequence[str] | None,
     ) -> None:
@@ -482,6 +491,19 @@ class _TextBatch(Batch[str, Generation]):
 
     def read(self, row: BatchRow[str]) -> list[Generation]:
         return [self.model._generation(answer, row.input) for answer in row.answers]
+
+
+def _check_fields(given: Mapping[str, Any]) -> None:
+    """Find arguments that this class does not have, before a model is loaded."""
+    fields = HuggingFacePipeline.model_fields
+    for name in given:
+        if name in CALL_OPTIONS:
+            raise OptionError(
+                f"from_model_id has no argument {name!r}: give it in pipeline_kwargs="
+                f"{{{name!r}: ...}}."
+            )
+        if name not in fields:
+            raise OptionError(f"Unknown argument {name!r}.{closest(name, fields)}")
 
 
 def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

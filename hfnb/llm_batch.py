@@ -180,14 +180,15 @@ class Batch(ABC, Generic[Input, Made]):
     def _finish(
         self, row: BatchRow[Input], outcome: list[Made] | Exception, *, store: bool = True
     ) -> tuple[int, list[Made] | Exception]:
-        del self._waiting[row.index]
-        self._open.discard(row.index)
         if isinstance(outcome, Exception):
+            del self._waiting[row.index]
             row.manager.on_llm_error(outcome, response=LLMResult(generations=[]))
-            return row.index, outcome
-        if store and self._cache is not None:
-            self._cache.update(row.key, self.cache_key(), list(outcome))
-        row.manager.on_llm_end(LLMResult(generations=[list(outcome)]))
+        else:
+            if store and self._cache is not None:
+                self._cache.update(row.key, self.cache_key(), list(outcome))
+            del self._waiting[row.index]
+            row.manager.on_llm_end(LLMResult(generations=[list(outcome)]))
+        self._open.discard(row.index)
         return row.index, outcome
 
     async def arun(self) -> AsyncGenerator[tuple[int, list[Made] | Exception], None]:
@@ -232,14 +233,15 @@ class Batch(ABC, Generic[Input, Made]):
     async def _afinish(
         self, row: BatchRow[Input], outcome: list[Made] | Exception, *, store: bool = True
     ) -> tuple[int, list[Made] | Exception]:
-        del self._waiting[row.index]
-        self._open.discard(row.index)
         if isinstance(outcome, Exception):
+            del self._waiting[row.index]
             await row.manager.on_llm_error(outcome, response=LLMResult(generations=[]))
-            return row.index, outcome
-        if store and self._cache is not None:
-            await self._cache.aupdate(row.key, self.cache_key(), list(outcome))
-        await row.manager.on_llm_end(LLMResult(generations=[list(outcome)]))
+        else:
+            if store and self._cache is not None:
+                await self._cache.aupdate(row.key, self.cache_key(), list(outcome))
+            del self._waiting[row.index]
+            await row.manager.on_llm_end(LLMResult(generations=[list(outcome)]))
+        self._open.discard(row.index)
         return row.index, outcome
 
     # -- what both share --------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def split_model_kwargs(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     generating = CALL_OPTIONS | INTERNAL_OPTIONS | TEXT_OPTIONS
     for name in options:
         if name not in LOAD_OPTIONS and name not in generating:
-            raise unknown_option(name, (*LOAD_OPTIONS, *generating))
+            raise unknown_option(name, (*LOAD_OPTIONS, *CALL_OPTIONS, *TEXT_OPTIONS))
     load = {name: value for name, value in options.items() if name in LOAD_OPTIONS}
     return load, {name: value for name, value in options.items() if name in generating}
 

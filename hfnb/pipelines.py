@@ -7,7 +7,7 @@ from typing import Any
 from hfnb.engines.base import Engine
 from hfnb.errors import ModelError, OptionError
 from hfnb.options import GENERATION_OPTIONS
-from hfnb.spec import check_task
+from hfnb.spec import check_task, languages_of
 
 # What transformers 5 fills in for options that nobody has set.
 _DEFAULTS: dict[str, Any] = {
@@ -36,8 +36,9 @@ def engine_of(pipeline: Any) -> tuple[Engine, dict[str, Any]]:
     """Make an engine of a pipeline's model and tokenizer, which stay as they are.
 
     Returns:
-        The engine, and the generation options that the pipeline was told. transformers' own
-        default, to sample at 0.7, is nobody's wish and is left out: greedy is hfnb's default.
+        The engine, and what the pipeline was told: the options of generating, and ``batch_size``.
+        transformers' own default, to sample at 0.7, is nobody's wish and is left out: greedy is
+        hfnb's default.
 
     Raises:
         OptionError: It is no pipeline, or its task is not one of text.
@@ -49,7 +50,7 @@ def engine_of(pipeline: Any) -> tuple[Engine, dict[str, Any]]:
             "by its name, use HuggingFacePipeline.from_model_id or hfnb.load."
         )
     task = getattr(pipeline, "task", None)
-    checked = check_task("translation" if str(task).startswith("translation_") else task)
+    checked = check_task(task)
     if checked is None:
         raise OptionError("The pipeline does not say its task.")
     model = pipeline.model
@@ -58,8 +59,35 @@ def engine_of(pipeline: Any) -> tuple[Engine, dict[str, Any]]:
     from hfnb.engines.torch_engine import TorchEngine
     from hfnb.engines.torch_model import wrap
 
+    _refuse_what_has_no_place(pipeline)
     name = getattr(model, "name_or_path", "") or type(model).__name__
-    return TorchEngine(wrap(model, pipeline.tokenizer, name, checked)), _told(pipeline)
+    loaded = wrap(model, pipeline.tokenizer, name, checked, languages=languages_of(task))
+    return TorchEngine(loaded), _told(pipeline)
+
+
+_NO_PLACE = {
+    "stopping_criteria": "stop=[...] ends answers at strings, max_time after seconds",
+    "logits_processor": "generation options such as bad_words_ids or sequence_bias may do the same",
+    "assistant_model": "load the model itself; hfnb computes rows together instead",
+    "streamer": "use llm.stream",
+    "prefix": "put it into the prompt template",
+}
+"""Settings of a pipeline that hfnb's own generation has no place for, and what to do instead."""
+
+
+def _refuse_what_has_no_place(pipeline: Any) -> None:
+    told = {
+        **getattr(pipeline, "_preprocess_params", {}),
+        **getattr(pipeline, "_forward_params", {}),
+    }
+    if getattr(pipeline, "assistant_model", None) is not None:
+        told["assistant_model"] = pipeline.assistant_model
+    for name, instead in _NO_PLACE.items():
+        if told.get(name):
+            raise OptionError(
+                f"The pipeline was made with {name}, which hfnb can't follow when it generates. "
+                f"Make it without, and {instead}."
+            )
 
 
 def _told(pipeline: Any) -> dict[str, Any]:
@@ -76,9 +104,17 @@ def _told(pipeline: Any) -> dict[str, Any]:
     if told.get("do_sample") is not False and told.keys() & _SAMPLING and config.do_sample:
         told["do_sample"] = True
         told["temperature"] = config.temperature
-    for name, value in getattr(pipeline, "_forward_params", {}).items():
+    forward = getattr(pipeline, "_forward_params", {})
+    for name, value in forward.items():
         if name in GENERATION_OPTIONS:
             told[name] = value
+    stop = forward.get("stop_strings") or getattr(config, "stop_strings", None)
+    if stop:
+        told["stop"] = [stop] if isinstance(stop, str) else list(stop)
+    if getattr(pipeline, "_preprocess_params", {}).get("truncation"):
+        told["truncation"] = "value"
+    if (rows := getattr(pipeline, "_batch_size", None)) is not None:
+        told["batch_size"] = rows
     shape = getattr(pipeline, "_postprocess_params", {}).get("return_type")
     if getattr(shape, "name", "") == "FULL_TEXT":
         told["return_full_text"] = True

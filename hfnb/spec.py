@@ -30,6 +30,10 @@ TASKS: tuple[Task, ...] = (
 )
 BACKENDS = ("pytorch", "openvino")
 _BACKEND_ALIASES = {"default": "pytorch", "torch": "pytorch", "pt": "pytorch", "ov": "openvino"}
+_DEVICE_MAPS = (
+    *("auto", "balanced", "sequential"),
+    *("cpu", "cuda", "mps", "xpu", "npu", "disk", "meta"),
+)
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 _DTYPE_ALIASES = {
     "fp32": "float32",
@@ -164,6 +168,7 @@ class ModelSpec:
         object.__setattr__(self, "backend", check_backend(self.backend))
         object.__setattr__(self, "dtype", check_dtype(self.dtype))
         self._check_backend_options()
+        _check_device_map(self.device_map)
         if self.device is not None and self.device_map is not None:
             raise OptionError(
                 f"Both device={self.device!r} and device_map={self.device_map!r} are given. Keep "
@@ -189,6 +194,15 @@ class ModelSpec:
                 raise OptionError(
                     f"{name} is for OpenVINO: pass backend='openvino', or leave it out."
                 )
+
+
+def _check_device_map(device_map: object) -> None:
+    """Refuse a word that Accelerate does not know; devices and maps are its own business."""
+    if isinstance(device_map, str) and device_map.isalpha() and device_map not in _DEVICE_MAPS:
+        raise OptionError(
+            f"Unknown device_map {device_map!r}.{closest(device_map, _DEVICE_MAPS)} Use "
+            f"{listing(_DEVICE_MAPS)}, or a dictionary of a model's parts to devices."
+        )
 
 
 class Grammar(NamedTuple):

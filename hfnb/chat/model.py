@@ -84,9 +84,11 @@ class ChatHuggingFace(TogetherChatModel):
                     "generate is set on llm, bound (chat.bind(top_p=0.9)), or given to a call."
                 )
         if not isinstance(data.get("llm"), HuggingFacePipeline):
+            old = type(data.get("llm")).__module__.startswith("langchain_huggingface")
+            hint = " This one is langchain_huggingface's: change that import too." if old else ""
             raise OptionError(
                 "ChatHuggingFace needs llm, a model that was loaded: "
-                'ChatHuggingFace(llm=hfnb.load("hfnb/numbers-fr")).'
+                f'ChatHuggingFace(llm=hfnb.load("hfnb/numbers-fr")).{hint}'
             )
         if isinstance(data.get("stop"), str):
             data["stop"] = [data["stop"]]

@@ -62,8 +62,11 @@ class OpenVINOEngine:
         self._fallback = fallback
         self._other: Engine | None = None
         self._lock = threading.Lock()
-        self._pipeline: Any = _pipeline(model.folder, device, config)
-        self._scheduler: Scheduler | None = Scheduler(PagedBatch(self._pipeline), self._lock)
+        self._batch = PagedBatch(
+            functools.partial(_pipeline, model.folder, device, dict(config)),
+            closed=f"{model.name!r} was unloaded. Load it again with hfnb.load.",
+        )
+        self._scheduler = Scheduler(self._batch, self._lock)
         template = model.chat_template
         self.info = EngineInfo(
             engine="OpenVINO GenAI",

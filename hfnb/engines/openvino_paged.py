@@ -2,10 +2,15 @@
 
 OpenVINO GenAI schedules prompts and decoding steps itself; here rows are handed to it as places
 become free, and its tokens are handed on as they come.
+
+It keeps the keys and values of prompts, and computes a beginning that it has already had no second
+time; but rows that are handed to it together are all scheduled before any of them is kept. So where
+rows share a beginning, one of them goes first, and the others wait until its prompt is computed.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,28 +18,43 @@ import numpy as np
 import openvino
 import openvino_genai
 
+from hfnb.engines.openvino_settings import PagedState
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
-from hfnb.errors import EngineError, RowError
+from hfnb.errors import EngineError, ModelError, RowError
 
 _RUNNING = openvino_genai.GenerationStatus.RUNNING
 _IGNORED = openvino_genai.GenerationStatus.IGNORED
-_SHARED_TOKENS = 64
-"""A shared beginning of at least so many tokens is computed before the other rows begin."""
+BLOCK = 64
+"""Tokens of a beginning that are worth waiting for; OpenVINO keeps blocks of 16 or 32."""
+_MOST_KNOWN = 100_000
+"""Blocks that are remembered as computed; OpenVINO itself forgets the oldest."""
+_MOST_PASSED = 1024
+"""Waiting rows that are passed over in search of one that need not wait."""
+_DRAIN_STEPS = 8
+"""Steps in which a sound pipeline has let go of all cancelled rows; it takes one or two."""
 
 
 class PagedBatch:
     """The requests that a pipeline has; see `hfnb.engines.scheduler.Batch`.
 
     Args:
-        pipeline: An ``openvino_genai.ContinuousBatchingPipeline``.
+        make: Makes an ``openvino_genai.ContinuousBatchingPipeline``; called again where a failure
+            has left one that can't go on.
+        closed: What to say once the batch is closed.
     """
 
-    def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
+    def __init__(self, make: Callable[[], Any], closed: str) -> None:
+        self._make = make
+        self._closed_message = closed
+        self._pipeline: Any = make()
+        self._closed = False
+        self._lock = threading.RLock()
+        """A pipeline takes one call at a time, and `close` may come from any thread."""
         self._handles: dict[Row, Any] = {}
         self._ended: list[tuple[Row, RowError | None]] = []
         self._count = 0
+        self._beginnings = Beginnings()
 
     @property
     def rows(self) -> list[Row]:
@@ -45,35 +65,58 @@ class PagedBatch:
         """Do nothing: the pipeline is always ready."""
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
-        """Take as many rows as there are places for, the longest first."""
+        """Take as many rows as there are places for, the longest first.
+
+        Rows whose next tokens are just being computed, for another row, stay where they are.
+        """
         free = limit - len(self._handles)
         if free <= 0:
             return []
-        group = waiting[-free:][::-1]
-        del waiting[-free:]
+        if not self._handles:
+            self._beginnings.clear()  # an interrupt may have come between `take` and `start`
+        group: list[Row] = []
+        passed: list[Row] = []
+        while waiting and len(group) < free and len(passed) < _MOST_PASSED:
+            row = waiting.pop()
+            if self._beginnings.begin(row):
+                group.append(row)
+            else:
+                passed.append(row)
+        waiting += reversed(passed)
         return group
 
     def start(self, group: list[Row]) -> Tokens:
         """Hand rows to the pipeline, and compute a step."""
-        for row in group:
-            ids = openvino.Tensor(np.array([row.prompt_ids], dtype=np.int64))
-            config = row.call.settings.config_of(row)
-            self._handles[row] = self._pipeline.add_request(self._count, ids, config)
-            self._count += 1
-        return self.step()
+        with self._lock:
+            pipeline = self._open()
+            for row in group:
+                ids = openvino.Tensor(np.array([row.prompt_ids], dtype=np.int64))
+                config = row.call.settings.config_of(row)
+                self._handles[row] = pipeline.add_request(self._count, ids, config)
+                self._count += 1
+            return self.step()
 
     def step(self) -> Tokens:
-        """Compute a step of every row, and return the new tokens."""
-        self._pipeline.step()
-        tokens: list[tuple[Row, int]] = []
-        for row, handle in self._handles.items():
-            status = handle.get_status()
-            if handle.can_read():
-                for output in handle.read().values():
-                    tokens += ((row, token) for token in output.generated_ids)
-            if status != _RUNNING:
-                self._ended.append((row, _why_ignored(row) if status == _IGNORED else None))
-        return tokens
+        """Compute a step of every row, and return the new tokens.
+
+        Raises:
+            RuntimeError: It failed, or there was no memory for all of the rows.
+            ModelError: The model was unloaded.
+        """
+        with self._lock:
+            self._open().step()
+            tokens: list[tuple[Row, int]] = []
+            for row, handle in self._handles.items():
+                status = handle.get_status()
+                if status == _IGNORED:
+                    self._ignored(row)
+                while handle.can_read():
+                    for output in handle.read().values():
+                        tokens += ((row, token) for token in output.generated_ids)
+                        self._beginnings.computed(row)
+                if status != _RUNNING and status != _IGNORED:
+                    self._ended.append((row, None))
+            return tokens
 
     def ended(self) -> Iterable[tuple[Row, RowError | None]]:
         """Return rows that the pipeline has ended."""
@@ -82,10 +125,12 @@ class PagedBatch:
 
     def keep(self, going: Callable[[Row], bool]) -> None:
         """Let all rows go but these; the pipeline drops them at its next step."""
-        for row in [row for row in self._handles if not going(row)]:
-            handle = self._handles.pop(row)
-            if handle.get_status() == _RUNNING:
-                handle.cancel()
+        with self._lock:
+            for row in [row for row in self._handles if not going(row)]:
+                handle = self._handles.pop(row)
+                self._beginnings.leave(row)
+                if handle.get_status() == _RUNNING:
+                    handle.cancel()
 
     def lost(self, rows: Sequence[Row]) -> list[Row]:
         """Let go of all rows after a failed step: it is not known which of them failed."""
@@ -95,10 +140,105 @@ class PagedBatch:
 
     def clear(self) -> None:
         """Let all rows go, and let the pipeline drop them: it must not be left with any."""
-        self.keep(lambda _: False)
-        self._ended = []
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
+        with self._lock:
+            self.keep(lambda _: False)
+            self._ended = []
+            self._beginnings.clear()
+            if self._pipeline is not None and not _drained(self._pipeline):
+                self._pipeline = None  # the next rows get another one
+
+    def close(self) -> None:
+        """Let all rows go, and give the pipeline's memory back."""
+        with self._lock:
+            self._closed = True
+            self.clear()
+            self._pipeline = None
+
+    def _open(self) -> Any:
+        if self._closed:
+            raise ModelError(self._closed_message)
+        if self._pipeline is None:
+            self._pipeline = self._make()
+            self._beginnings = Beginnings()
+        return self._pipeline
+
+    def _ignored(self, row: Row) -> None:
+        """Note that a row got no memory; of several, it is not known which is too large.
+
+        OpenVINO then drops all that it has, small ones too: they are tried again, fewer at a time.
+        """
+        if len(self._handles) > 1:
+            raise RuntimeError("OpenVINO had no memory for the keys and values of all rows")
+        self._ended.append((row, _why_ignored(row)))
+
+
+class Beginnings:
+    """Which beginnings of prompts were computed, and which are being computed, in whole blocks."""
+
+    def __init__(self) -> None:
+        self._known: set[int] = set()
+        self._coming: dict[int, Row] = {}
+        self._blocks: dict[Row, list[int]] = {}
+
+    def begin(self, row: Row) -> bool:
+        """Note that a row's prompt is being computed; return whether it should wait instead."""
+        blocks = _blocks_of(row)
+        next_block = next((each for each in blocks if each not in self._known), None)
+        if next_block in self._coming:
+            return False
+        if next_block is not None:
+            for block in blocks:
+                self._coming.setdefault(block, row)
+            self._blocks[row] = blocks
+        return True
+
+    def computed(self, row: Row) -> None:
+        """Note that a row's whole prompt is computed."""
+        if row not in self._blocks:
+            return
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known.update(self._blocks[row])
+        self.leave(row)
+
+    def leave(self, row: Row) -> None:
+        """Note that nothing of a row's prompt is being computed any more."""
+        for block in self._blocks.pop(row, ()):
+            if self._coming.get(block) is row:
+                del self._coming[block]
+
+    def clear(self) -> None:
+        """Forget what was being computed."""
+        self._coming.clear()
+        self._blocks.clear()
+
+
+def _blocks_of(row: Row) -> list[int]:
+    """Return a number for each whole block of a prompt, by all tokens up to its end.
+
+    The last token is never among them: it is computed again, for the first token of the answer.
+    """
+    state = row.state
+    assert isinstance(state, PagedState)
+    if state.blocks is None:
+        ids, before = row.prompt_ids, 0
+        state.blocks = []
+        for end in range(BLOCK, len(ids), BLOCK):
+            before = hash((before, *ids[end - BLOCK : end]))
+            state.blocks.append(before)
+    return state.blocks
+
+
+def _drained(pipeline: Any) -> bool:
+    """Let a pipeline drop its cancelled rows; return whether it has none left."""
+    try:
+        for _ in range(_DRAIN_STEPS):
+            if not pipeline.has_non_finished_requests():
+                return True
+            pipeline.step()
+        return not pipeline.has_non_finished_requests()
+    except RuntimeError:  # what failed before fails again
+        return False
 
 
 def _why_ignored(row: Row) -> EngineError:

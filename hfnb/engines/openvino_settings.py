@@ -1,11 +1,20 @@
-"""What a call's options are for OpenVINO GenAI, and which it does not have."""
+"""What a call's options are for OpenVINO GenAI, and which it does not have.
+
+Options mean what they mean to transformers, but for one: with both ``top_p`` and ``top_k``, GenAI
+takes the share of ``top_p`` from all tokens and then the ``top_k`` likeliest of these, where
+transformers takes the ``top_k`` first.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import importlib.util
+import json
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import openvino_genai
@@ -16,30 +25,59 @@ from hfnb.spec import GenerationSpec, Grammar
 
 _TAKEN = frozenset(
     "max_new_tokens max_length min_new_tokens temperature do_sample top_k top_p min_p "
-    "repetition_penalty no_repeat_ngram_size pad_token_id bos_token_id eos_token_id".split()
+    "repetition_penalty pad_token_id bos_token_id eos_token_id cache_implementation "
+    "cache_config".split()
 )
-_PASSED = ("top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size")
+"""Options that GenAI has, and those of transformers' caches, which change no answer."""
+_OF_BEAMS = frozenset("length_penalty early_stopping renormalize_logits".split())
+"""Options that change nothing where there is one beam."""
+_PASSED = ("top_k", "top_p", "min_p", "repetition_penalty")
 _NEUTRAL: dict[str, Any] = {
     "num_beams": 1,
     "num_return_sequences": 1,
-    "length_penalty": 1.0,
-    "early_stopping": False,
     "min_length": 0,
+    "no_repeat_ngram_size": 0,
     "encoder_repetition_penalty": 1.0,
     "encoder_no_repeat_ngram_size": 0,
-    "renormalize_logits": False,
+    "remove_invalid_values": False,
+    "token_healing": False,
+    "guidance_scale": 1.0,
     "typical_p": 1.0,
+    "top_h": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
 }
 """Values with which an option does nothing."""
 
 
 def not_taken(options: Mapping[str, Any]) -> list[str]:
-    """Return the options that do something which OpenVINO GenAI does not have."""
+    """Return the options that do something which OpenVINO GenAI does not have.
+
+    Its ``no_repeat_ngram_size`` counts for beams alone: without them it would be passed over.
+    """
+    taken = _TAKEN if (options.get("num_beams") or 1) > 1 else _TAKEN | _OF_BEAMS
     return sorted(
-        name
-        for name, value in options.items()
-        if name not in _TAKEN and _NEUTRAL.get(name) != value
+        name for name, value in options.items() if name not in taken and not _is_off(name, value)
     )
+
+
+def _is_off(name: str, value: Any) -> bool:
+    return name in _NEUTRAL and bool(_NEUTRAL[name] == value)
+
+
+@dataclasses.dataclass
+class PagedState:
+    """What is kept for a row: a row that is tried again must come out the same."""
+
+    seed: int
+    blocks: list[int] | None = None
+    """Numbers of its prompt's blocks; see `hfnb.engines.openvino_paged.Beginnings`."""
+
+    def accept(self, token: int) -> None:
+        """Do nothing: OpenVINO GenAI keeps the tokens."""
+
+    def restart(self) -> None:
+        """Do nothing: the seed stays."""
 
 
 class GenAISettings:
@@ -50,7 +88,8 @@ class GenAISettings:
         options: The generation options in force.
 
     Raises:
-        OptionError: The grammar is of a kind that OpenVINO GenAI does not take.
+        OptionError: The grammar can't be compiled, or asks for what OpenVINO GenAI does not have.
+        MissingExtraError: The grammar needs xgrammar.
     """
 
     def __init__(self, generation: GenerationSpec, options: Mapping[str, Any]) -> None:
@@ -58,10 +97,12 @@ class GenAISettings:
         self._options = options
         self._structure = None
         if generation.grammar is not None:
-            self._structure = _structure(generation.grammar)
+            text = grammar_text(generation.grammar)
+            self._structure = openvino_genai.StructuredOutputConfig(grammar=text)
 
-    def state_of(self, row: Row) -> None:
-        """Return nothing: OpenVINO GenAI keeps what a row needs."""
+    def state_of(self, row: Row) -> PagedState:
+        """Return what is kept for a row."""
+        return PagedState(_seed_of(row, self._generation.seed) if self._generation.sampling else 0)
 
     def config_of(self, row: Row) -> Any:
         """Return a row's generation config."""
@@ -77,9 +118,10 @@ class GenAISettings:
             if options.get(name):
                 setattr(config, name, options[name])
         if generation.sampling:
+            assert isinstance(row.state, PagedState)
             config.do_sample = True
             config.temperature = generation.temperature
-            config.rng_seed = _seed_of(row, generation.seed)
+            config.rng_seed = row.state.seed
         if self._structure is not None:
             config.structured_output_config = self._structure
         return config
@@ -93,18 +135,33 @@ def _seed_of(row: Row, seed: int | None) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little")
 
 
-def _structure(grammar: Grammar) -> Any:
+# --- grammars ---------------------------------------------------------------------------------
+
+_PIECE = re.compile(
+    r'(?P<text>"(?:[^"\\]|\\.)*")|\[(?P<set>(?:[^\]\\]|\\.)*)\]|\{(?P<least>\d+), -1\}'
+    r"|(?P<name>[A-Za-z_]\w*)"
+)
+"""The pieces of a grammar as xgrammar writes it, as far as they matter here."""
+_REGEX = re.compile(r'^(\w+) ::= Regex\(("(?:[^"\\]|\\.)*"), json_string=true\)$', re.MULTILINE)
+_OF_JSON = ((0, 0x1F), (0x22, 0x22), (0x5C, 0x5C))
+"""What can't stand in a JSON string as it is: control characters, the quote, the backslash."""
+_ESCAPED = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "b": 8, "0": 0, "e": 27}
+_CHARACTER = re.compile(
+    r"\\x([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})|\\(.)|(.)", re.DOTALL
+)
+
+
+@functools.lru_cache(maxsize=32)
+def grammar_text(grammar: Grammar) -> str:
     """Return a grammar as OpenVINO GenAI takes it: an EBNF, which xgrammar makes of any kind.
 
-    Given a JSON schema itself, it allows free white space, which an undecided model writes for
-    ever.
+    Given a JSON schema itself, GenAI allows free white space, which an undecided model writes for
+    ever. Its own xgrammar is older than the package, so some things are said in its words.
 
     Raises:
         MissingExtraError: xgrammar is not installed.
         OptionError: The grammar can't be compiled.
     """
-    if grammar.kind == "ebnf":
-        return openvino_genai.StructuredOutputConfig(grammar=grammar.text)
     if importlib.util.find_spec("xgrammar") is None:
         raise MissingExtraError(
             "Grammars (JSON schemas, regular expressions, structural tags) need the package "
@@ -112,15 +169,96 @@ def _structure(grammar: Grammar) -> Any:
         )
     import xgrammar
 
+    # What makes a schema safe for JSON's strings stands beside PyTorch's own use of it.
+    from hfnb.engines.torch_grammar import _reason, _safe_schema, _safe_tag
+
     try:
+        if grammar.kind == "ebnf":
+            xgrammar.Grammar.from_ebnf(grammar.text)
+            return grammar.text
         if grammar.kind == "json_schema":
-            made = xgrammar.Grammar.from_json_schema(grammar.text, any_whitespace=False)
+            schema = json.dumps(_safe_schema(json.loads(grammar.text), set()))
+            made = xgrammar.Grammar.from_json_schema(schema, any_whitespace=False)
         elif grammar.kind == "regex":
             made = xgrammar.Grammar.from_regex(grammar.text)
         else:
-            made = xgrammar.Grammar.from_structural_tag(grammar.text)
-    except Exception as error:  # xgrammar's own, of several kinds
+            tag = json.dumps(_safe_tag(json.loads(grammar.text), set()))
+            made = xgrammar.Grammar.from_structural_tag(tag)
+        return _REGEX.sub(_rules_of, _open_ends(str(made)))
+    except (RuntimeError, ValueError, TypeError, RecursionError) as error:
         raise OptionError(
-            f"The {grammar.kind.replace('_', ' ')} can't be compiled: {error}"
+            f"The {grammar.kind.replace('_', ' ')} can't be compiled: {_reason(error)}"
         ) from error
-    return openvino_genai.StructuredOutputConfig(grammar=str(made))
+
+
+def _open_ends(text: str) -> str:
+    """Write a repetition without end as ``{2,}``, where the package writes ``{2, -1}``."""
+    return _PIECE.sub(lambda at: f"{{{at['least']},}}" if at["least"] else at[0], text)
+
+
+def _rules_of(found: re.Match[str]) -> str:
+    """Return plain rules for a pattern within a JSON string, for which GenAI has no word.
+
+    Characters that JSON would have to escape are left out.
+    """
+    import xgrammar
+
+    name, pattern = found[1], "".join(map(chr, _codes(found[2][1:-1])))
+
+    def plain(piece: re.Match[str]) -> str:
+        if piece["name"]:
+            return f"{name}_of_{piece['name']}"
+        if piece["set"] is not None:
+            return _json_set(piece["set"], pattern)
+        codes = _codes((piece["text"] or "")[1:-1])
+        if any(low <= code <= high for code in codes for low, high in _OF_JSON):
+            raise _not_in_json(pattern)
+        return piece[0]
+
+    rules = _PIECE.sub(plain, _open_ends(str(xgrammar.Grammar.from_regex(pattern))))
+    return f"{name} ::= {name}_of_root\n{rules}"
+
+
+def _codes(text: str) -> Iterator[int]:
+    """Yield the characters that a piece of a grammar stands for."""
+    for at in _CHARACTER.finditer(text):
+        code = at[1] or at[2] or at[3]
+        if code:
+            yield int(code, 16)
+        elif at[4]:
+            yield _ESCAPED.get(at[4], ord(at[4]))
+        else:
+            yield ord(at[5])
+
+
+def _json_set(inside: str, pattern: str) -> str:
+    """Return a set of characters without those that JSON has to escape."""
+    if inside.startswith("^"):
+        return f'[{inside}\\"\\\\\\0-\\x1f]'
+    parts = [at[0] for at in _CHARACTER.finditer(inside)]
+    ranges, at = list[tuple[int, int]](), 0
+    while at < len(parts):
+        (low,) = _codes(parts[at])
+        high = low
+        if at + 2 < len(parts) and parts[at + 1] == "-":
+            (high,) = _codes(parts[at + 2])
+            at += 2
+        ranges.append((low, high))
+        at += 1
+    for low, high in _OF_JSON:
+        ranges = [
+            part
+            for first, last in ranges
+            for part in ((first, min(last, low - 1)), (max(first, high + 1), last))
+            if part[0] <= part[1]
+        ]
+    if not ranges:
+        raise _not_in_json(pattern)
+    return "[" + "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in ranges) + "]"
+
+
+def _not_in_json(pattern: str) -> ValueError:
+    return ValueError(
+        f"The pattern {pattern!r} asks for a quotation mark, a backslash or a control character, "
+        "which can't stand in a JSON string as it is."
+    )

@@ -22,7 +22,9 @@ def load_engine(spec: ModelSpec) -> Engine:
     from hfnb.engines.torch_engine import TorchEngine
     from hfnb.engines.torch_model import load
 
-    return TorchEngine(load(spec, files, began))
+    engine = TorchEngine(load(spec, files, began))
+    engine.spec = spec
+    return engine
 
 
 def _with_openvino(spec: ModelSpec, began: float) -> Engine:

@@ -18,8 +18,8 @@ from hfnb.engines.torch_plan import auto_rows
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
 from hfnb.engines.torch_sampling import TorchSettings
 from hfnb.engines.torch_seq2seq import Seq2SeqBatch
-from hfnb.errors import OptionError
-from hfnb.spec import GenerationSpec
+from hfnb.errors import ModelError, OptionError
+from hfnb.spec import GenerationSpec, ModelSpec
 
 _LOOP_OPTIONS = ROW_PROCESSOR_OPTIONS | frozenset(
     "max_new_tokens max_length temperature do_sample top_k top_p min_p typical_p pad_token_id "
@@ -44,6 +44,8 @@ class TorchEngine:
 
     def __init__(self, loaded: TorchModel) -> None:
         self.loaded = loaded
+        self.spec: ModelSpec | None = None
+        """What it was loaded by; ``None`` for a model that was in memory already."""
         self._lock = threading.Lock()
         self._why_not_loop = _why_not_loop(loaded)
         self._scheduler: Scheduler | None = None
@@ -113,6 +115,17 @@ class TorchEngine:
     def render(self, chat: Chat) -> str:
         """Return a chat's text, as the model's chat template writes it."""
         return self.loaded.render(chat)
+
+    def __reduce__(self) -> Any:
+        """Pickle how it was loaded, not the weights: the copy is loaded from the same files."""
+        if self.spec is None:
+            raise ModelError(
+                f"{self.info.model!r} was wrapped, not loaded by its name, so that it can't be "
+                "pickled. Load it with hfnb.load, or from_model_id."
+            )
+        from hfnb.engines.registry import load_engine
+
+        return load_engine, (self.spec,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TorchEngine:
         """Return itself: copies of what uses an engine share it, as they share a device."""

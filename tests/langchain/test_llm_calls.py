@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from langchain_core.runnables import ConfigurableField
 import hfnb
 from hfnb import HuggingFacePipeline
 from hfnb.engines.base import Chat, Request
-from hfnb.errors import EngineError, OptionError, PromptTooLongError
+from hfnb.errors import EngineError, ModelError, OptionError, PromptTooLongError
 from tests.engines.reference import PROMPTS, reference
 from tests.frame.support import Recorder, said
 
@@ -485,3 +486,93 @@ def test_threads_may_change_their_own_options_and_not_each_others(
 
 def test_the_request_of_one_row_is_plain_text(llm: HuggingFacePipeline) -> None:
     assert llm._ask(["a"], None).requests == [Request(0, "a")]
+
+
+# --- what came with a wrapped pipeline, and copies ------------------------------------------------
+
+
+def test_what_a_wrapped_pipeline_was_told_is_kept_or_refused(tiny_model: Tiny) -> None:
+    from transformers import StoppingCriteriaList, pipeline
+
+    def wrap(**settings: Any) -> HuggingFacePipeline:
+        pipe = pipeline("text-generation", str(tiny_model("llama")), device="cpu", **settings)
+        return HuggingFacePipeline(pipeline=pipe)
+
+    full = wrap(max_new_tokens=9).invoke("a")
+    kept = wrap(max_new_tokens=9, stop_strings=full[3:5], batch_size=16, truncation=True)
+    assert kept.invoke("a") == full.split(full[3:5])[0]
+    assert kept.batch_size == 16
+    assert kept.generate([LONG]).generations[0][0].text
+    with pytest.raises(OptionError, match=r"made with prefix.*prompt template"):
+        wrap(prefix="x")
+    with pytest.raises(OptionError, match="stopping_criteria"):
+        wrap(stopping_criteria=StoppingCriteriaList([lambda *_, **__: False]))
+
+
+def test_the_languages_of_a_task_reach_the_model() -> None:
+    def load(task: str) -> HuggingFacePipeline:
+        return HuggingFacePipeline.from_model_id("hfnb/tiny-t5", task, device=-1)
+
+    assert load("translation_en_to_fr").invoke("forty-two") == "quarante-deux"
+    with pytest.raises(OptionError, match="xx"):
+        load("translation_en_to_xx")
+
+
+def test_a_model_is_pickled_as_how_it_was_loaded(own: HuggingFacePipeline) -> None:
+    stored = pickle.dumps(own)
+    assert len(stored) < 2_000
+    assert pickle.loads(stored).invoke("a") == own.invoke("a")
+    wrapped = HuggingFacePipeline(engine=type(own.engine)(own.engine.loaded))
+    with pytest.raises(ModelError, match="was wrapped"):
+        pickle.dumps(wrapped)
+
+
+@pytest.mark.parametrize("at", ["on_llm_end", "on_llm_start", "cache"])
+def test_what_callbacks_and_caches_raise_is_raised(at: str, llm: HuggingFacePipeline) -> None:
+    class Broken(BaseCallbackHandler):
+        raise_error = True
+
+        def on_llm_start(self, *args: Any, **kwargs: Any) -> None:
+            assert at != "on_llm_start", "broken"
+
+        def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
+            assert at != "on_llm_end", "broken"
+
+    class Locked(InMemoryCache):
+        def update(self, *args: Any) -> None:
+            raise AssertionError("broken")
+
+    model = HuggingFacePipeline(engine=llm.engine, cache=Locked() if at == "cache" else None)
+    config: Any = {} if at == "cache" else {"callbacks": [Broken()]}
+    for ask in (model.batch, lambda *each: asyncio.run(model.abatch(*each))):
+        with pytest.raises(AssertionError, match="broken"):
+            ask(["a", "b"], config)
+    found = model.batch(["a", "b"], config, return_exceptions=True)
+    assert any(isinstance(each, AssertionError) for each in found)
+
+
+def test_an_input_that_is_no_prompt_is_that_rows_error(llm: HuggingFacePipeline) -> None:
+    inputs: list[Any] = [None, "a"]
+    found: list[Any] = llm.batch(inputs, return_exceptions=True)
+    assert isinstance(found[0], ValueError)
+    assert found[1] == answer(llm, "a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_new_tokens": 3}, "give it in pipeline_kwargs"),
+        ({"verbos": True}, "Did you mean 'verbose'"),
+        ({"device_map": "atuo"}, "Did you mean 'auto'"),
+        ({"batch_size": 0}, "batch_size is"),
+    ],
+)
+def test_wrong_arguments_are_found_before_the_model_is_loaded(
+    arguments: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("hfnb.engines.torch_model.load", load)
+    with pytest.raises(OptionError, match=words):
+        HuggingFacePipeline.from_model_id("hfnb/numbers-fr", "text-generation", **arguments)
