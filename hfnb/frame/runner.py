@@ -235,6 +235,7 @@ class Run:
             backend=info.backend,
             device=info.device,
             dtype=info.dtype,
+            note=info.note,
             batches=work.batches,
             batch_rows=work.batch_rows,
             forwards=work.forwards,

@@ -57,6 +57,8 @@ class RunStats:
     backend: str
     device: str
     dtype: str
+    note: str
+    """What was chosen for the model, such as the format of its weights, or where its parts are."""
     batches: int
     batch_rows: int
     """The most rows in one forward pass."""
@@ -113,6 +115,8 @@ class RunStats:
             )
         )
         how = [self.model, self.backend, self.dtype, self.device, self.path or self.engine]
+        if self.note and self.note not in self.path:
+            how.append(self.note)
         if self.chat:
             how.append("chat template")
         if self.recomputed_rows:
