@@ -17,6 +17,12 @@ EXACT = {
 }
 """Computing in float32, keys, values and activations too."""
 _OF_TORCH = {"auto": "AUTO", "cpu": "CPU", "-1": "CPU", "xpu": "GPU", "cuda": "CUDA", "0": "GPU"}
+_PRECISIONS = (
+    "INFERENCE_PRECISION_HINT",
+    "KV_CACHE_PRECISION",
+    "KEY_CACHE_PRECISION",
+    "VALUE_CACHE_PRECISION",
+)
 _OF_CORE = "CACHE_DIR"
 """The property that belongs to no device, and that none lists."""
 _WHY_NOT = {
@@ -116,6 +122,19 @@ def with_exact(config: Mapping[str, Any], device: str) -> dict[str, Any]:
     return {**config, **exact}
 
 
+def with_cache(config: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Return properties that name what OpenVINO GenAI keeps keys and values in on a CPU.
+
+    Unless it is told, that has 16 bits, whatever the CPU's own default is: it is told so here, and
+    what `precisions` reads back is what is in effect.
+    """
+    exact = str(config.get("EXECUTION_MODE_HINT", "")).upper().endswith("ACCURACY")
+    if exact or [each for each in _plugins(device) if each != "AUTO"] != ["CPU"]:
+        return dict(config)
+    computed = precisions(config, device).get("INFERENCE_PRECISION_HINT")
+    return {"KV_CACHE_PRECISION": "bf16" if computed == "bf16" else "f16", **config}
+
+
 def _known(device: str) -> Iterator[str]:
     for plugin in _plugins(device):
         yield from map(str, core().get_property(plugin, "SUPPORTED_PROPERTIES"))
@@ -143,13 +162,21 @@ def _try(name: str, value: Any, device: str) -> None:
             own.get_property(plugin, "SUPPORTED_PROPERTIES")  # only now is the value read
             return
         except (RuntimeError, TypeError) as error:
-            lines = [each.strip() for each in str(error).splitlines() if each.strip()]
-            problem = lines[-1] if lines else type(error).__name__
-    raise OptionError(f"ov_config has {name!r}: {value!r}, which {device} does not take: {problem}")
+            problem = reason_of(error)
+    raise OptionError(
+        f"ov_config has {name!r}: {value!r}, which {device} does not take: {problem}."
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of OpenVINO says, without the places in its sources."""
+    lines = (each.strip() for each in str(error).splitlines())
+    said = [each for each in lines if each and not each.startswith("Exception from ")]
+    return " ".join(said).rstrip(".") or str(error).strip() or type(error).__name__
 
 
 def precisions(config: Mapping[str, Any], device: str) -> dict[str, str]:
-    """Return the precisions in effect, as OpenVINO has them: of computation, and keys and values.
+    """Return the precisions in effect, as OpenVINO has them: of computation, keys and values.
 
     None where AUTO has several devices to choose from: it is not known which it takes.
     """
@@ -165,7 +192,7 @@ def precisions(config: Mapping[str, Any], device: str) -> dict[str, str]:
             own.set_property(plugin, {name: value})
         except RuntimeError:  # AUTO's own, which this device does not have
             continue
-    for name in ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION"):
+    for name in _PRECISIONS:
         try:
             found[name] = own.get_property(plugin, name).to_string()
         except (RuntimeError, AttributeError):  # a device that has no such property

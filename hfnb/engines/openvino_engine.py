@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +15,8 @@ from hfnb import hardware
 from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.chat_template import template_text, template_variables
+from hfnb.engines.openvino_device import reason_of
+from hfnb.engines.openvino_load import fingerprint_of, parameters_of
 from hfnb.engines.openvino_model import OpenVINOModel
 from hfnb.engines.openvino_paged import PagedBatch
 from hfnb.engines.openvino_settings import GenAISettings, not_taken
@@ -25,12 +26,13 @@ from hfnb.spec import GenerationSpec
 
 _ROWS = 64
 """Rows that are decoded together unless the caller says otherwise."""
+_MOST_ROWS = 256
+"""The most rows that are decoded together; in larger batches a step only takes longer."""
 _STEP_TOKENS = 512
 """Tokens, of prompts and of answers, in one step."""
 _KV_SHARE = 0.4
 """The share of free memory that keys and values may take; it is taken as it is needed."""
 _GIGABYTE = 1024**3
-_SAMPLED_BYTES = 1 << 20
 
 
 class OpenVINOEngine:
@@ -40,8 +42,10 @@ class OpenVINOEngine:
         model: The exported folder's tokenizer and options.
         device: An OpenVINO device.
         config: OpenVINO properties.
+        tokenizer: The folder of the converted tokenizer, which grammars need; ``None`` if there
+            is none.
         shown: What `EngineInfo` says of it: ``dtype`` and ``note``.
-        fallback: Loads the engine for what OpenVINO GenAI does not have.
+        fallback: Loads the engine for what OpenVINO GenAI does not have; it is told why.
         began: When loading began, by ``time.perf_counter``.
 
     Raises:
@@ -54,19 +58,22 @@ class OpenVINOEngine:
         device: str,
         config: Mapping[str, Any],
         *,
+        tokenizer: Path | None,
         shown: Mapping[str, str],
-        fallback: Callable[[], Engine],
+        fallback: Callable[[str], Engine],
         began: float,
     ) -> None:
         self.model = model
         self._fallback = fallback
         self._other: Engine | None = None
-        self._lock = threading.Lock()
+        self._other_lock = threading.Lock()
+        self._has_vocabulary = tokenizer is not None
+        self._closed = False
         self._batch = PagedBatch(
-            functools.partial(_pipeline, model.folder, device, dict(config)),
-            closed=f"{model.name!r} was unloaded. Load it again with hfnb.load.",
+            functools.partial(_pipeline, model.folder, tokenizer, device, dict(config)),
+            closed=self._unloaded(),
         )
-        self._scheduler = Scheduler(self._batch, self._lock)
+        self._scheduler = Scheduler(self._batch, threading.Lock())
         template = model.chat_template
         self.info = EngineInfo(
             engine="OpenVINO GenAI",
@@ -74,7 +81,7 @@ class OpenVINOEngine:
             model=model.name,
             task="text-generation",
             device=device,
-            parameters=0,
+            parameters=parameters_of(model.folder),
             context_length=model.context_length,
             has_chat_template=bool(template),
             load_s=time.perf_counter() - began,
@@ -96,16 +103,17 @@ class OpenVINOEngine:
     ) -> Iterator[Completion | Delta]:
         """Yield completions as rows finish; see `hfnb.engines.base.Engine`."""
         options = self.model.options_in_force(generation)
-        if self._scheduler is None:
-            raise ModelError(f"{self.info.model!r} was unloaded. Load it again with hfnb.load.")
+        if self._closed:
+            raise ModelError(self._unloaded())
         work = Work() if work is None else work
         if beyond := not_taken(options):
+            why = f"{', '.join(beyond)}: OpenVINO GenAI does not have it"
             if generation.grammar is not None:
                 raise OptionError(
                     f"Output of a given form can't be had together with {', '.join(beyond)}: leave "
                     "one of them out."
                 )
-            return self._elsewhere().generate(
+            answers = self._elsewhere(why).generate(
                 requests,
                 generation,
                 batch_size=batch_size,
@@ -113,13 +121,20 @@ class OpenVINOEngine:
                 stream=stream,
                 work=work,
             )
+            work.path = f"optimum-intel generate ({why})"
+            return answers
+        if generation.grammar is not None and not self._has_vocabulary:
+            raise OptionError(
+                f"Output of a given form needs the tokenizer of {self.info.model!r} in OpenVINO's "
+                "own form, to which it can't be converted. Use backend='pytorch' for it."
+            )
         call = Call(
             self.model,
             requests,
             generation,
             options,
             GenAISettings(generation, options),
-            most_rows=_ROWS if batch_size == "auto" else min(batch_size, _ROWS),
+            most_rows=_ROWS if batch_size == "auto" else min(batch_size, _MOST_ROWS),
             cancel=threading.Event() if cancel is None else cancel,
             stream=stream,
             work=work,
@@ -130,15 +145,7 @@ class OpenVINOEngine:
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells this export's weights from any other's."""
-        digest = hashlib.blake2b(digest_size=16)
-        for file in sorted(self.model.folder.glob("openvino_model.*")):
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
-            with file.open("rb") as stream:
-                digest.update(stream.read(_SAMPLED_BYTES))
-                stream.seek(max(0, size - _SAMPLED_BYTES))
-                digest.update(stream.read(_SAMPLED_BYTES))
-        return digest.hexdigest()
+        return fingerprint_of(self.model.folder)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Return a prompt's tokens, special ones included."""
@@ -157,34 +164,42 @@ class OpenVINOEngine:
         return self
 
     def close(self) -> None:
-        """Give the model's memory back."""
-        with self._lock:
-            self._scheduler = None
-            self._pipeline = None
+        """Give the model's memory back; calls that are going on end with an error."""
+        self._closed = True
+        self._batch.close()
+        with self._other_lock:
             other, self._other = self._other, None
         if other is not None:
             other.close()
 
-    def _elsewhere(self) -> Engine:
+    def _elsewhere(self, why: str) -> Engine:
         """Return the engine for what OpenVINO GenAI does not have; it is loaded once."""
-        with self._lock:
+        with self._other_lock:
+            if self._closed:
+                raise ModelError(self._unloaded())
             if self._other is None:
-                self._other = self._fallback()
+                self._other = self._fallback(why)
             return self._other
 
+    def _unloaded(self) -> str:
+        return f"{self.model.name!r} was unloaded. Load it again with hfnb.load."
 
-def _pipeline(folder: Path, device: str, config: Mapping[str, Any]) -> Any:
+
+def _pipeline(folder: Path, tokenizer: Path | None, device: str, config: Mapping[str, Any]) -> Any:
     scheduler = openvino_genai.SchedulerConfig()
-    scheduler.max_num_seqs = _ROWS
+    scheduler.max_num_seqs = _MOST_ROWS
     scheduler.max_num_batched_tokens = _STEP_TOKENS
-    scheduler.cache_size = max(1, int(hardware.memory_free() * _KV_SHARE) // _GIGABYTE)
+    if not device.startswith("GPU"):  # there OpenVINO takes what it needs of the GPU's own memory
+        scheduler.cache_size = max(1, int(hardware.memory_free() * _KV_SHARE) // _GIGABYTE)
     scheduler.enable_prefix_caching = True
+    make = openvino_genai.ContinuousBatchingPipeline
     try:
-        return openvino_genai.ContinuousBatchingPipeline(
-            str(folder), scheduler, device, dict(config)
-        )
+        if tokenizer is None or tokenizer == folder:
+            return make(str(folder), scheduler, device, dict(config))
+        vocabulary = openvino_genai.Tokenizer(str(tokenizer))
+        return make(str(folder), vocabulary, scheduler, device, **config)
     except RuntimeError as error:
         raise ModelFilesError(
-            f"OpenVINO could not load {folder}: {error}. Export the model again, or use "
-            "backend='pytorch'."
+            f"OpenVINO could not load {folder}: {reason_of(error)}. Export the model again, or "
+            "use backend='pytorch'."
         ) from error

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hfnb import hub
 from hfnb.engines.base import Engine
-from hfnb.engines.openvino_device import check_config, find_device, precisions, with_exact
+from hfnb.engines.openvino_device import (
+    check_config,
+    find_device,
+    precisions,
+    with_cache,
+    with_exact,
+)
 from hfnb.errors import ModelFilesError
 from hfnb.spec import ModelSpec
+
+_CONSTANT = re.compile(
+    r'<data element_type="(f64|f32|f16|bf16|f8\w+|u8|i8|u4|i4|nf4)" shape="([^"]*)" offset="(\d+)"'
+)
+_SAMPLED_BYTES = 1 << 20
 
 
 def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> Engine:
@@ -27,51 +41,51 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> Engine:
     config = check_config(dict(spec.ov_config), device)
     if spec.reproducible:
         config = with_exact(config, device)
-    from hfnb.engines.openvino_export import Exported, exported
+    from hfnb.engines.openvino_export import exported
 
-    found: Exported = exported(
+    found = exported(
         files, weight_format=spec.weight_format, trust_remote_code=spec.trust_remote_code
     )
-    run = precisions(config, device)
-    shown = {
-        "dtype": run.get("INFERENCE_PRECISION_HINT", "auto"),
-        "note": ", ".join([f"weights {found.weight_format}", *_cache_note(run), *found.notes]),
-    }
-    static = functools.partial(_static, spec, files, found.folder, device, config, shown)
+    shown = functools.partial(_shown, found.weight_format, found.notes, device)
+    static = functools.partial(_static, spec, files, found.folder, device, config, shown(config))
     if files.task != "text-generation":
-        return static(f"it is for {files.task}", began)
+        return static("it is an encoder-decoder", began)
     if device.startswith("NPU"):
         return static("an NPU has no paged attention", began)
     from hfnb.engines.openvino_engine import OpenVINOEngine
     from hfnb.engines.openvino_model import OpenVINOModel
 
+    config = with_cache(config, device)
     try:
         return OpenVINOEngine(
             OpenVINOModel(files.name, found.folder),
             device,
             config,
             tokenizer=found.tokenizer,
-            shown=shown,
+            shown=shown(config),
             fallback=static,
             began=began,
         )
     except ModelFilesError as problem:  # no paged attention, or a tokenizer of another kind
         try:
-            return static(f"OpenVINO GenAI can't run it: {_first_line(problem)}", began)
+            return static(f"OpenVINO GenAI can't run it: {problem}", began)
         except ModelFilesError:
             raise problem from problem.__cause__
 
 
-def _cache_note(run: Mapping[str, str]) -> list[str]:
+def _shown(
+    weight_format: str, notes: tuple[str, ...], device: str, config: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what `EngineInfo` says: the precisions in effect, and what else a user should know."""
+    run, cache = precisions(config, device), list[str]()
     both = run.get("KV_CACHE_PRECISION")
     keys, values = (run.get(f"{each}_CACHE_PRECISION", both) for each in ("KEY", "VALUE"))
-    if keys is None:
-        return []
-    return [f"KV cache {keys}" if keys == values else f"cache of keys {keys}, of values {values}"]
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).partition("\n")[0].rstrip(".")
+    if keys is not None:
+        cache = [f"KV cache {keys}" if keys == values else f"KV cache {keys}, values {values}"]
+    return {
+        "dtype": run.get("INFERENCE_PRECISION_HINT", "auto"),
+        "note": ", ".join([f"weights {weight_format}", *cache, *notes]),
+    }
 
 
 def _static(
@@ -98,3 +112,34 @@ def _static(
         trust_remote_code=spec.trust_remote_code,
         began=began,
     )
+
+
+def fingerprint_of(folder: Path) -> str:
+    """Return a hash of an export's weights, of which a part is read."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.glob("openvino*_model.*")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            for at in {0, max(0, size // 2), max(0, size - _SAMPLED_BYTES)}:
+                stream.seek(at)
+                digest.update(stream.read(_SAMPLED_BYTES))
+    return digest.hexdigest()
+
+
+def parameters_of(folder: Path) -> int:
+    """Return the number of a model's parameters, by the constants of its IR.
+
+    Weights that models share count once; scales and zero points of compressed ones don't.
+    """
+    count = 0
+    for file in folder.glob("openvino*_model.xml"):
+        if file.stem in ("openvino_tokenizer_model", "openvino_decoder_with_past_model"):
+            continue
+        seen = set()
+        for _, shape, offset in _CONSTANT.findall(file.read_text(encoding="utf-8")):
+            dims = [int(each) for each in shape.split(",") if each.strip()]
+            if dims and dims[-1] > 1 and offset not in seen:
+                seen.add(offset)
+                count += math.prod(dims)
+    return count

@@ -6,18 +6,22 @@ tokenizer is the one of transformers' fast tokenizers, which the package tokeniz
 
 from __future__ import annotations
 
+import copy
 import datetime
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Environment, Template, TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from hfnb.engines.base import Chat, Prompt
-from hfnb.engines.chat_template import GENERATION_TAG, template_text
+from hfnb.engines.chat_template import template_text
 from hfnb.engines.in_force import options_in_force
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, ModelError, ModelFilesError, OptionError
@@ -27,6 +31,7 @@ _PLAIN = GenerationSpec()
 _NO_LIMIT = 10**9
 _MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 class OpenVINOModel:
@@ -48,6 +53,7 @@ class OpenVINOModel:
         self.config = _json(folder / "config.json")
         self.checkpoint = _json(folder / "generation_config.json", needed=False)
         self._tokenizer_config = _json(folder / "tokenizer_config.json", needed=False)
+        self.special_tokens = self._find_special_tokens()
         self.tokenizer = _tokenizer(folder)
         self.eos_ids = self._find_eos()
         self.context_length = self._find_context()
@@ -56,8 +62,10 @@ class OpenVINOModel:
     @property
     def begin_id(self) -> int | None:
         """The token that a text begins with where a prompt has none."""
-        told = self.checkpoint.get("bos_token_id", self.config.get("bos_token_id"))
-        return None if told is None else int(told)
+        token = self.special_tokens.get("bos_token")
+        of_tokenizer = None if token is None else self.tokenizer.token_to_id(token)
+        told = (*self._told("bos_token_id"), of_tokenizer)
+        return next((int(each) for each in told if each is not None), None)
 
     @property
     def chat_template(self) -> Any:
@@ -159,41 +167,48 @@ class OpenVINOModel:
         messages = [
             {"role": each.role, "content": each.content, **each.fields} for each in chat.messages
         ]
+        final = messages[-1]["content"] if chat.prefill else ""
         if chat.prefill:  # a mark shows where the last message ends, as in transformers
-            messages[-1]["content"] += _MARK
-        text: str = _ENVIRONMENT.from_string(GENERATION_TAG.sub("", template)).render(
+            messages = _marked(messages)
+        text: str = _compiled(template).render(
             messages=messages,
             tools=list(chat.tools) or None,
             documents=None,
             add_generation_prompt=not chat.prefill,
-            **self._special_tokens(),
-            **chat.options,
+            **{**self.special_tokens, **chat.options},
         )
-        return _cut_at_mark(text) if chat.prefill else text
+        return _cut_at_mark(text, final) if chat.prefill else text
 
     def _text(self, prompt: Prompt) -> str:
         return self.render(prompt) if isinstance(prompt, Chat) else prompt
 
-    def _special_tokens(self) -> dict[str, str]:
-        names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        told = {name: self._tokenizer_config.get(name) for name in names}
-        return {
-            name: value["content"] if isinstance(value, Mapping) else str(value)
-            for name, value in told.items()
-            if value is not None
-        }
+    def _find_special_tokens(self) -> dict[str, str]:
+        beside = _json(self.folder / "special_tokens_map.json", needed=False)
+        found = {}
+        for name in (f"{each}_token" for each in _SPECIAL):
+            value = self._tokenizer_config.get(name, beside.get(name))
+            if isinstance(value, Mapping):
+                value = value.get("content")
+            if value is not None:
+                found[name] = str(value)
+        return found
+
+    def _told(self, name: str) -> tuple[Any, ...]:
+        """Return what the generation config and the config say, the first of which counts."""
+        text = self.config.get("text_config") or {}
+        return self.checkpoint.get(name), self.config.get(name), text.get(name)
 
     def _find_eos(self) -> frozenset[int]:
-        told = self.checkpoint.get("eos_token_id", self.config.get("eos_token_id"))
-        eos = set() if told is None else {told} if isinstance(told, int) else set(told)
-        token = self._special_tokens().get("eos_token")
+        told = next((each for each in self._told("eos_token_id") if each is not None), ())
+        eos = {told} if isinstance(told, int) else set(told)
+        token = self.special_tokens.get("eos_token")
         if token is not None and (index := self.tokenizer.token_to_id(token)) is not None:
             eos.add(index)
         return frozenset(eos)
 
     def _find_context(self) -> int | None:
         text = self.config.get("text_config") or self.config
-        told = self._tokenizer_config.get("model_max_length", _NO_LIMIT)
+        told = self._tokenizer_config.get("model_max_length") or _NO_LIMIT
         limit = None if told >= _NO_LIMIT else int(told)
         if text.get("model_type") in ("bloom", "mpt"):
             return limit  # ALiBi: no limit built in
@@ -201,13 +216,19 @@ class OpenVINOModel:
         return limit if found is None else int(found)
 
     def _find_chat_template(self) -> Any:
-        file = self.folder / "chat_template.jinja"
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
+        """Return the template, or several by name; files win over the tokenizer's config."""
         told = self._tokenizer_config.get("chat_template")
         if isinstance(told, list):
-            return {each["name"]: each["template"] for each in told}
-        return told
+            told = {each["name"]: each["template"] for each in told}
+        file = self.folder / "chat_template.jinja"
+        main = file.read_text(encoding="utf-8") if file.is_file() else None
+        more = {
+            each.stem: each.read_text(encoding="utf-8")
+            for each in sorted((self.folder / "additional_chat_templates").glob("*.jinja"))
+        }
+        if more:
+            return {**more, **({} if main is None else {"default": main})}
+        return told if main is None else main
 
 
 def _json(file: Path, *, needed: bool = True) -> dict[str, Any]:
@@ -238,11 +259,36 @@ def _tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+class _GenerationTag(Extension):
+    """transformers' own tag around what the assistant says; here it changes nothing."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.tags = {"generation"}
+        super().__init__(environment)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return what stands within."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
     """Return what transformers renders chat templates with."""
 
-    def to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent, **options)
+    def to_json(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(
+            value,
+            ensure_ascii=ensure_ascii,
+            indent=indent,
+            separators=separators,
+            sort_keys=sort_keys,
+        )
 
     def refuse(message: str) -> None:
         raise TemplateError(message)
@@ -251,7 +297,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
         return datetime.datetime.now().strftime(form)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
     )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
@@ -259,14 +307,30 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-_ENVIRONMENT = _environment()
+@functools.lru_cache(maxsize=32)
+def _compiled(template: str) -> Template:
+    return _environment().from_string(template)
 
 
-def _cut_at_mark(text: str) -> str:
+def _marked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages with a mark at the end of the last one's text."""
+    messages = [*messages[:-1], copy.deepcopy(messages[-1])]
+    content = messages[-1]["content"]
+    if isinstance(content, str):
+        messages[-1]["content"] = content + _MARK
+        return messages
+    for part in reversed(content):
+        if "text" in part:
+            part["text"] += _MARK
+            return messages
+    raise TemplateError("the last message has no text to continue")
+
+
+def _cut_at_mark(text: str, final: Any) -> str:
     """Cut a rendered chat at the mark; where the template strips messages, before the space too."""
     at = text.rfind(_MARK.strip())
-    if at < 0:
-        raise ModelError(
-            "The last message can't be continued: the chat template does not write it as it is."
+    if at < 0 or (isinstance(final, str) and final.strip() not in text):
+        raise TemplateError(
+            "the last message can't be continued, since the template does not write it as it is"
         )
     return text[:at] if text.startswith(_MARK, at) else text[:at].rstrip()

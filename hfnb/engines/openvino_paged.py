@@ -44,6 +44,8 @@ class PagedBatch:
         closed: What to say once the batch is closed.
     """
 
+    pads = False
+
     def __init__(self, make: Callable[[], Any], closed: str) -> None:
         self._make = make
         self._closed_message = closed
@@ -76,14 +78,18 @@ class PagedBatch:
             self._beginnings.clear()  # an interrupt may have come between `take` and `start`
         group: list[Row] = []
         passed: list[Row] = []
+        awaited: set[Row] = set()
         while waiting and len(group) < free and len(passed) < _MOST_PASSED:
             row = waiting.pop()
-            if self._beginnings.begin(row):
+            before = self._beginnings.begin(row)
+            if before is None:
                 group.append(row)
             else:
                 passed.append(row)
+                awaited.add(before)
         waiting += reversed(passed)
-        return group
+        # The pipeline computes prompts in this order.
+        return sorted(group, key=lambda row: row not in awaited) if awaited else group
 
     def start(self, group: list[Row]) -> Tokens:
         """Hand rows to the pipeline, and compute a step."""
@@ -180,17 +186,18 @@ class Beginnings:
         self._coming: dict[int, Row] = {}
         self._blocks: dict[Row, list[int]] = {}
 
-    def begin(self, row: Row) -> bool:
-        """Note that a row's prompt is being computed; return whether it should wait instead."""
+    def begin(self, row: Row) -> Row | None:
+        """Note that a row's prompt is being computed, or return the row that it should wait for."""
         blocks = _blocks_of(row)
         next_block = next((each for each in blocks if each not in self._known), None)
+        if next_block is None:
+            return None
         if next_block in self._coming:
-            return False
-        if next_block is not None:
-            for block in blocks:
-                self._coming.setdefault(block, row)
-            self._blocks[row] = blocks
-        return True
+            return self._coming[next_block]
+        for block in blocks:
+            self._coming.setdefault(block, row)
+        self._blocks[row] = blocks
+        return None
 
     def computed(self, row: Row) -> None:
         """Note that a row's whole prompt is computed."""

@@ -113,7 +113,7 @@ class GenAISettings:
             config.stop_token_ids = set(row.call.eos_ids)
         else:
             config.ignore_eos = True
-        config.min_new_tokens = int(options.get("min_new_tokens") or 0)
+        config.min_new_tokens = min(int(options.get("min_new_tokens") or 0), row.most_new)
         for name in _PASSED:
             if options.get(name):
                 setattr(config, name, options[name])

@@ -20,7 +20,7 @@ from optimum.intel import OVModelForCausalLM, OVModelForSeq2SeqLM
 from transformers import AutoTokenizer
 
 from hfnb.engines.base import Completion, Delta, Request, Work
-from hfnb.engines.openvino_model import fingerprint_of, parameters_of
+from hfnb.engines.openvino_load import fingerprint_of, parameters_of
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.engines.torch_model import TorchModel, wrap
 from hfnb.errors import ModelFilesError

@@ -29,6 +29,9 @@ Tokens = Sequence[tuple[Row, int]]
 class Batch(Protocol):
     """Rows that are computed together, each by one token a step."""
 
+    pads: bool
+    """Whether prompts that start together are padded to the longest."""
+
     @property
     def rows(self) -> list[Row]:
         """Those that are being computed."""
@@ -139,12 +142,14 @@ class Scheduler:
             self._calls.remove(call)
             if call in self._waiting:
                 self._waiting.remove(call)
-            if not self._calls:
-                self._batch.clear()
-            elif self._computing is call:  # it was interrupted in the middle of a step
-                self._begin_again()
-            if self._computing is call:
-                self._computing = None
+            try:
+                if not self._calls:
+                    self._batch.clear()
+                elif self._computing is call:  # it was interrupted in the middle of a step
+                    self._begin_again()
+            finally:  # a second interrupt may come in the midst of it
+                if self._computing is call:
+                    self._computing = None
         self._pass_turn()
 
     # -- by the thread whose turn it is -----------------------------------------------------------
@@ -168,7 +173,7 @@ class Scheduler:
                 self._failed(rows, error)
             else:
                 if group:
-                    _note_start(group, batch.rows, now)
+                    _note_start(group, batch, now)
                 _note_forward(rows)
                 self._hand_out(tokens)
         for call in calls:
@@ -239,14 +244,15 @@ def _show(row: Row, delta: Delta | None) -> None:
         row.call.out.append(delta)
 
 
-def _note_start(group: list[Row], active: list[Row], now: float) -> None:
+def _note_start(group: list[Row], batch: Batch, now: float) -> None:
     """Note when rows began, what their prompts cost, and how many were computed together."""
     longest = max(len(row.prompt_ids) for row in group)
     for row in group:
         row.begin(now)
         work = row.call.work
         work.prompt_tokens += len(row.prompt_ids)
-        work.padding_tokens += longest - len(row.prompt_ids)
+        work.padding_tokens += longest - len(row.prompt_ids) if batch.pads else 0
+    active = batch.rows
     for row in active:
         row.batch_rows = max(row.batch_rows, len(active))
         row.call.work.batch_rows = max(row.call.work.batch_rows, len(active))

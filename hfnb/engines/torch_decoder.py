@@ -25,6 +25,8 @@ from hfnb.errors import RowError
 class DecoderBatch:
     """Rows that decode together, each with its own length; see `scheduler.Batch`."""
 
+    pads = True
+
     def __init__(self, loaded: TorchModel) -> None:
         self.rows: list[Row] = []
         self._loaded = loaded

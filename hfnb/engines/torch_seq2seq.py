@@ -87,6 +87,8 @@ class _Group:
 class Seq2SeqBatch:
     """Groups of rows that are answered side by side; see `scheduler.Batch`."""
 
+    pads = True
+
     def __init__(self, loaded: TorchModel) -> None:
         self._loaded = loaded
         self._planner = Planner(loaded, _GROUP_TOKENS)
