@@ -70,10 +70,10 @@ def _of_langchain() -> str:
     by_run, by_chain, _ = _batch(llm, "What is the number {n} in french?", frame, 5)
     cost = (by_chain.median - by_run.median) / NUMBERS * 1e6
     return (
-        f"With an engine that answers at once, a row of the chain costs {cost:.0f} us more than one "
-        "of `hfnb.run`: runs, callbacks and thread pools of LangChain's own, of which hfnb's class "
-        "has about a fifth. That is far below 3 % of a row of a model with 100 million parameters "
-        "on this machine, and shows beside one with a single million."
+        f"With an engine that answers at once, a row of the chain costs {cost:.0f} us more than "
+        "one of `hfnb.run`: runs, callbacks and thread pools of LangChain's own, of which hfnb's "
+        "class has about a fifth. That is far below 3 % of a row of a model with 100 million "
+        "parameters on this machine, and shows beside one with a single million."
     )
 
 
