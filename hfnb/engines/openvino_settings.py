@@ -19,6 +19,7 @@ from typing import Any
 
 import openvino_genai
 
+from hfnb.engines.grammar_schema import reason_of, safe_schema, safe_tag
 from hfnb.engines.row import Row
 from hfnb.errors import MissingExtraError, OptionError
 from hfnb.spec import GenerationSpec, Grammar
@@ -169,25 +170,22 @@ def grammar_text(grammar: Grammar) -> str:
         )
     import xgrammar
 
-    # What makes a schema safe for JSON's strings stands beside PyTorch's own use of it.
-    from hfnb.engines.torch_grammar import _reason, _safe_schema, _safe_tag
-
     try:
         if grammar.kind == "ebnf":
             xgrammar.Grammar.from_ebnf(grammar.text)
             return grammar.text
         if grammar.kind == "json_schema":
-            schema = json.dumps(_safe_schema(json.loads(grammar.text), set()))
+            schema = json.dumps(safe_schema(json.loads(grammar.text), set()))
             made = xgrammar.Grammar.from_json_schema(schema, any_whitespace=False)
         elif grammar.kind == "regex":
             made = xgrammar.Grammar.from_regex(grammar.text)
         else:
-            tag = json.dumps(_safe_tag(json.loads(grammar.text), set()))
+            tag = json.dumps(safe_tag(json.loads(grammar.text), set()))
             made = xgrammar.Grammar.from_structural_tag(tag)
         return _REGEX.sub(_rules_of, _open_ends(str(made)))
     except (RuntimeError, ValueError, TypeError, RecursionError) as error:
         raise OptionError(
-            f"The {grammar.kind.replace('_', ' ')} can't be compiled: {_reason(error)}"
+            f"The {grammar.kind.replace('_', ' ')} can't be compiled: {reason_of(error)}"
         ) from error
 
 
