@@ -576,3 +576,13 @@ def test_wrong_arguments_are_found_before_the_model_is_loaded(
     monkeypatch.setattr("hfnb.engines.torch_model.load", load)
     with pytest.raises(OptionError, match=words):
         HuggingFacePipeline.from_model_id("hfnb/numbers-fr", "text-generation", **arguments)
+
+
+def test_a_pipeline_of_another_task_is_refused(tiny_model: Tiny) -> None:
+    from transformers import AutoTokenizer, BertConfig, BertModel, pipeline
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model("llama"))
+    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    pipe = pipeline("feature-extraction", model=BertModel(config), tokenizer=tokenizer)
+    with pytest.raises(OptionError, match=r"Unknown task 'feature-extraction'.*hfnb runs"):
+        HuggingFacePipeline(pipeline=pipe)
