@@ -17,11 +17,12 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import ConfigDict, Field, field_validator
 
 from hfnb.chat.messages import chat_of
-from hfnb.engines.base import Chat, Completion, Delta, Message, Prompt, Request
+from hfnb.engines.base import Chat, Completion, Message, Prompt, Request
 from hfnb.engines.chat_template import check_template_options
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError, closest
-from hfnb.llm_batch import Asked, Batch, BatchRow, TogetherMixin
+from hfnb.llm_batch import Asked, TogetherMixin
+from hfnb.llm_text import Said, SaidValue, TextBatch, chunk_of, info_of
 from hfnb.options import CALL_OPTIONS, TEXT_OPTIONS, check_call_options, split_model_kwargs
 from hfnb.pipelines import engine_of
 from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size
@@ -113,7 +114,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
 
         Args:
             model_id: A packaged model, a local folder, or a Hub id.
-            task: One of the four text tasks.
+            task: One of the four text tasks; of a translation also ``"translation_en_to_fr"``.
             backend: ``"default"`` is PyTorch; or ``"openvino"``, whose ``device`` and ``ov_config``
                 stand in ``model_kwargs``.
             device: ``-1`` or ``"cpu"``, ``0`` and up or ``"cuda:0"``; ``None`` takes the best.
@@ -213,7 +214,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         if not (self.engine.info.has_chat_template if self.chat == "auto" else self.chat):
             return str(text)
         options = self.chat_template_kwargs or {}
-        if isinstance(text, _Said):
+        if isinstance(text, Said):
             return chat_of(text.messages, options=options)
         return Chat((Message("user", text),), options=options)
 
@@ -286,7 +287,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
 
     def _generation(self, answer: Completion, prompt: str) -> Generation:
         before = prompt if self._full_text else ""
-        return Generation(text=before + (answer.text or ""), generation_info=_info(answer))
+        return Generation(text=before + (answer.text or ""), generation_info=info_of(answer))
 
     # -- LangChain's own ways ---------------------------------------------------------------------
 
@@ -294,7 +295,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         """Keep messages beside their text, for models that take messages."""
         value = super()._convert_input(model_input)
         if isinstance(value, ChatPromptValue):
-            return _SaidValue(messages=value.messages)
+            return SaidValue(messages=value.messages)
         return value
 
     def generate(
@@ -394,7 +395,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
             yield GenerationChunk(text=prompt)
         with contextlib.closing(model._ask_for_stream(prompt, stop).pieces(stream=True)) as pieces:
             for piece in pieces:
-                chunk = _chunk(piece)
+                chunk = chunk_of(piece)
                 if run_manager and chunk.text:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -412,7 +413,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         asked = model._ask_for_stream(prompt, stop)
         async with contextlib.aclosing(asked.apieces(stream=True)) as pieces:
             async for piece in pieces:
-                chunk = _chunk(piece)
+                chunk = chunk_of(piece)
                 if run_manager and chunk.text:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -421,7 +422,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
 
     def _together(
         self, inputs: Sequence[Any], configs: Sequence[RunnableConfig], options: dict[str, Any]
-    ) -> _TextBatch:
+    ) -> TextBatch:
         stop = options.pop("stop", None)
         prompts: list[str | Exception] = []
         for each in inputs:
@@ -429,7 +430,7 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
                 prompts.append(self._convert_input(each).to_string())
             except Exception as error:  # it is that row's
                 prompts.append(error)
-        return _TextBatch(self._with(options), prompts, configs, stop)
+        return TextBatch(self._with(options), prompts, configs, stop)
 
     def _output(self, generation: Generation) -> str:
         return generation.text
@@ -439,58 +440,6 @@ _CALL_FIELDS = ("batch_size", "chat", "chat_template_kwargs")
 """Fields that a call may set for itself."""
 _OF_LANGCHAIN = ("tags", "metadata", "run_name", "run_id")
 """What LangChain itself takes among a call's keyword arguments."""
-
-
-class _Said(str):
-    """The text of messages, as LangChain writes it for models that take text, and the messages."""
-
-    messages: Sequence[Any]
-
-
-class _SaidValue(ChatPromptValue):
-    def to_string(self) -> str:
-        text = _Said(super().to_string())
-        text.messages = self.messages
-        return text
-
-
-class _TextBatch(Batch[str, Generation]):
-    """Prompts that are answered together."""
-
-    def __init__(
-        self,
-        model: HuggingFacePipeline,
-        prompts: Sequence[str | Exception],
-        configs: Sequence[RunnableConfig],
-        stop: Sequence[str] | None,
-    ) -> None:
-        super().__init__(model, prompts, configs)
-        self._stop = stop
-        self._params = {**model._dict_for_compat(), "stop": stop}
-
-    def start(self, manager: Any, value: str, told: dict[str, Any]) -> Any:
-        return manager.on_llm_start(self.model._serialized, [value], **told)
-
-    def metadata(self) -> dict[str, Any]:
-        return {}
-
-    def told(self) -> dict[str, Any]:
-        return {"invocation_params": self._params, "options": {"stop": self._stop}}
-
-    def cache_key(self) -> str:
-        return str(sorted(self._params.items()))
-
-    def prompt_key(self, value: str) -> str:
-        return value
-
-    def ask(self, rows: Sequence[BatchRow[str]]) -> Asked[str]:
-        asked: Asked[str] = self.model._ask(
-            [row.input for row in rows], self._stop, [row.index for row in rows]
-        )
-        return asked
-
-    def read(self, row: BatchRow[str]) -> list[Generation]:
-        return [self.model._generation(answer, row.input) for answer in row.answers]
 
 
 def _check_fields(given: Mapping[str, Any]) -> None:
@@ -510,29 +459,6 @@ def _split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split keyword arguments into LangChain's own and the options of the call."""
     own = {name: value for name, value in kwargs.items() if name in _OF_LANGCHAIN}
     return own, {name: value for name, value in kwargs.items() if name not in own}
-
-
-def _chunk(piece: Completion | Delta) -> GenerationChunk:
-    """Return a piece as LangChain wants it; the last one says how the answer ended."""
-    if isinstance(piece, Delta):
-        return GenerationChunk(text=piece.text)
-    if piece.error is not None:
-        raise piece.error
-    return GenerationChunk(text="", generation_info=_info(piece))
-
-
-def _info(answer: Completion) -> dict[str, Any]:
-    info = {
-        "finish_reason": answer.finish_reason,
-        "prompt_tokens": answer.prompt_tokens,
-        "new_tokens": answer.new_tokens,
-        "queue_s": answer.queue_s,
-        "latency_s": answer.latency_s,
-        "batch_rows": answer.batch_rows,
-    }
-    if answer.truncated_tokens:
-        info["truncated_tokens"] = answer.truncated_tokens
-    return info
 
 
 def _without_text_options(options: Mapping[str, Any]) -> dict[str, Any]:

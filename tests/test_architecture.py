@@ -126,7 +126,7 @@ LAYERS: list[list[set[str]]] = [
     [{"errors", "options", "spec"}],
     [{"hardware", "hub", "measure", "weights"}],
     [{"engines"}],
-    [{"loading", "exporting", "llm", "llm_batch", "pipelines", "chat"}, {"frame"}],
+    [{"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat"}, {"frame"}],
     [{"compare"}, {"ray"}],
     [{"panel"}, {"magics"}],
 ]
