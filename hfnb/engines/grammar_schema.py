@@ -7,11 +7,13 @@ rewritten so that neither happens, and the keywords that nothing enforces are na
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from hfnb.errors import MissingExtraError
 from hfnb.options import is_whole
 
 _LONGEST = 128
@@ -31,6 +33,16 @@ _UNENFORCED = frozenset(
         "not", "uniqueItems",
     }
 )  # fmt: skip
+
+
+def need_xgrammar(what: str = "A grammar for the answer") -> None:
+    """Raise `MissingExtraError` where the package that holds answers to a grammar is missing."""
+    try:
+        importlib.import_module("xgrammar")
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{what} needs the package xgrammar. Install it with: pip install "hfnb[structured]"'
+        ) from error
 
 
 def safe_tag(value: Any, unenforced: set[str]) -> Any:

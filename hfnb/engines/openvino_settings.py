@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 import re
 import secrets
@@ -19,9 +18,9 @@ from typing import Any
 
 import openvino_genai
 
-from hfnb.engines.grammar_schema import reason_of, safe_schema, safe_tag
+from hfnb.engines.grammar_schema import need_xgrammar, reason_of, safe_schema, safe_tag
 from hfnb.engines.row import Row
-from hfnb.errors import MissingExtraError, OptionError
+from hfnb.errors import OptionError
 from hfnb.spec import GenerationSpec, Grammar
 
 _TAKEN = frozenset(
@@ -163,11 +162,7 @@ def grammar_text(grammar: Grammar) -> str:
         MissingExtraError: xgrammar is not installed.
         OptionError: The grammar can't be compiled.
     """
-    if importlib.util.find_spec("xgrammar") is None:
-        raise MissingExtraError(
-            "Grammars (JSON schemas, regular expressions, structural tags) need the package "
-            'xgrammar. Install it with: pip install "hfnb[structured]"'
-        )
+    need_xgrammar()
     import xgrammar
 
     try:

@@ -17,6 +17,7 @@ No torch here: an engine of any backend with a transformers tokenizer can use it
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -167,15 +168,15 @@ class TaskText:
         return self._way.read(self._pair(src_lang, tgt_lang))
 
 
-class _Way:
+class _Way(ABC):
     """How a model is told what to do; what all the ways have in common."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
 
+    @abstractmethod
     def read(self, pair: _Pair) -> _Reading:
         """Return how texts in these languages are read, or raise `OptionError`."""
-        raise NotImplementedError
 
     def begin(self, text: str, prefix: str) -> str:
         """Put the prefix in front of a text that does not have it."""

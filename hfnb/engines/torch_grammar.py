@@ -14,8 +14,6 @@ the grammar may end.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import threading
 import weakref
@@ -25,9 +23,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from hfnb.engines.grammar_schema import reason_of, safe_schema, safe_tag
+from hfnb.engines.grammar_schema import need_xgrammar, reason_of, safe_schema, safe_tag
 from hfnb.engines.torch_model import TorchModel
-from hfnb.errors import EngineError, MissingExtraError, ModelError, OptionError
+from hfnb.errors import EngineError, ModelError, OptionError
 from hfnb.spec import Grammar
 
 _NAMES = {
@@ -153,13 +151,7 @@ def compile_grammar(
         ModelError: xgrammar can't read the model's tokenizer.
         OptionError: The grammar can't be compiled, or this vocabulary can't even begin it.
     """
-    try:
-        importlib.import_module("xgrammar")
-    except ImportError as error:
-        raise MissingExtraError(
-            "Grammars (JSON schemas, regular expressions, structural tags) need the package "
-            'xgrammar. Install it with: pip install "hfnb[structured]"'
-        ) from error
+    need_xgrammar()
     eos = tuple(sorted(set(eos_ids)))
     with _LOCK:
         grammars = _GRAMMARS.setdefault(loaded.tokenizer, _Grammars())
