@@ -13,13 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hfnb import journal
     from hfnb.chat.model import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
-    from hfnb.errors import HfnbError
+    from hfnb.errors import HfnbError, JournalWarning
     from hfnb.exporting import export, exports
     from hfnb.frame.progress import Progress
-    from hfnb.frame.result import RunResult
-    from hfnb.frame.run import last_result, run
+    from hfnb.frame.result import RunResult, last_result
+    from hfnb.frame.run import run
     from hfnb.frame.stats import RunStats
     from hfnb.llm import HuggingFacePipeline
     from hfnb.loading import load
@@ -31,26 +32,32 @@ _HOMES = {
     "EchoEngine": "hfnb.engines.echo",
     "HfnbError": "hfnb.errors",
     "HuggingFacePipeline": "hfnb.llm",
+    "JournalWarning": "hfnb.errors",
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
     "export": "hfnb.exporting",
     "exports": "hfnb.exporting",
-    "last_result": "hfnb.frame.run",
+    "last_result": "hfnb.frame.result",
     "load": "hfnb.loading",
     "run": "hfnb.frame.run",
 }
+
+_MODULES = ("journal",)
+"""Public modules, whose functions are used by the module's name."""
 
 __all__ = [
     "ChatHuggingFace",
     "EchoEngine",
     "HfnbError",
     "HuggingFacePipeline",
+    "JournalWarning",
     "Progress",
     "RunResult",
     "RunStats",
     "export",
     "exports",
+    "journal",
     "last_result",
     "load",
     "run",
@@ -66,8 +73,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
+    if name in _MODULES:
+        return importlib.import_module(f"hfnb.{name}")
     raise AttributeError(f"module 'hfnb' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_MODULES])

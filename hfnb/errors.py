@@ -12,6 +12,8 @@
         ├── PromptTooLongError    more tokens than the model's context holds
         └── EngineError           the engine failed while it computed this row
 
+    JournalWarning            the journal can't be used; the run goes on without it
+
 ``OptionError`` and ``TemplateError`` are also ``ValueError``, ``ModelNotFoundError`` is also
 ``LookupError``, and ``MissingExtraError`` is also ``ImportError``, so that code which catches the
 standard exceptions keeps working.
@@ -74,6 +76,10 @@ class PromptTooLongError(RowError):
 
 class EngineError(RowError):
     """The engine failed while it computed this row."""
+
+
+class JournalWarning(UserWarning):
+    """The journal of finished rows can't be used; the run goes on without it."""
 
 
 def closest(name: object, known: Iterable[object]) -> str:

@@ -27,11 +27,29 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 def test_the_public_names_are_those_that_have_a_home() -> None:
     assert sorted(hfnb.__all__) == hfnb.__all__
-    assert set(hfnb.__all__) == set(hfnb._HOMES)
+    assert set(hfnb.__all__) == {*hfnb._HOMES, *hfnb._MODULES}
     assert set(hfnb.__all__) <= set(dir(hfnb))
 
 
-@pytest.mark.parametrize("name", hfnb.__all__)
+@pytest.mark.parametrize("name", hfnb._MODULES)
+def test_a_public_module_resolves_and_its_functions_are_documented(name: str) -> None:
+    module = getattr(hfnb, name)
+    assert module is importlib.import_module(f"hfnb.{name}")
+    assert inspect.getdoc(module)
+    functions = [
+        each
+        for each in vars(module).values()
+        if inspect.isfunction(each)
+        and each.__module__ == module.__name__
+        and not each.__name__.startswith("_")
+    ]
+    assert functions
+    for each in functions:
+        assert f"{module.__name__}.{each.__name__}(" in (module.__doc__ or "")
+        assert "Example:" in (inspect.getdoc(each) or "")
+
+
+@pytest.mark.parametrize("name", sorted(hfnb._HOMES))
 def test_a_public_name_resolves_to_its_home_and_is_documented(name: str) -> None:
     value = getattr(hfnb, name)
     assert value is getattr(importlib.import_module(hfnb._HOMES[name]), name)
@@ -40,10 +58,10 @@ def test_a_public_name_resolves_to_its_home_and_is_documented(name: str) -> None
 
 
 # Classes that a user is given and never makes; their docstrings describe what they hold.
-GIVEN = {"Progress", "RunResult", "RunStats"}
+GIVEN = {"JournalWarning", "Progress", "RunResult", "RunStats"}
 
 
-@pytest.mark.parametrize("name", sorted(set(hfnb.__all__) - GIVEN))
+@pytest.mark.parametrize("name", sorted(set(hfnb._HOMES) - GIVEN))
 def test_what_a_user_calls_is_shown_in_an_example(name: str) -> None:
     text = inspect.getdoc(getattr(hfnb, name)) or ""
     assert "Example:" in text
@@ -61,7 +79,7 @@ def test_what_type_checkers_see_is_what_there_is() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == hfnb._HOMES
+    assert seen == hfnb._HOMES | dict.fromkeys(hfnb._MODULES, "hfnb")
 
 
 def test_an_unknown_name_is_an_attribute_error_and_the_version_is_known() -> None:
@@ -124,7 +142,7 @@ def test_a_run_with_the_echo_engine_loads_no_torch_and_no_langchain() -> None:
 # Rooms, the lowest first. A room may import those below it, and itself.
 LAYERS: list[list[set[str]]] = [
     [{"errors", "options", "spec"}],
-    [{"hardware", "hub", "measure", "weights"}],
+    [{"hardware", "hub", "journal", "journal_file", "measure", "weights"}],
     [{"engines"}],
     [{"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat"}, {"frame"}],
     [{"compare"}, {"ray"}],
@@ -263,7 +281,8 @@ def test_what_installs_names_no_registry() -> None:
 PURE = (
     "hfnb.errors hfnb.spec hfnb.engines.base hfnb.engines.chat_template hfnb.engines.stopping "
     "hfnb.engines.echo hfnb.engines.limits hfnb.engines.task_text hfnb.engines.text "
-    "hfnb.frame.template hfnb.frame.cells hfnb.frame.progress hfnb.frame.stats"
+    "hfnb.frame.template hfnb.frame.cells hfnb.frame.progress hfnb.frame.stats "
+    "hfnb.frame.duplicates"
 ).split()
 
 

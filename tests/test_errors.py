@@ -15,7 +15,7 @@ from hfnb.errors import HfnbError, closest, listing
 ALL = {
     name: each
     for name, each in vars(errors).items()
-    if inspect.isclass(each) and issubclass(each, Exception)
+    if inspect.isclass(each) and issubclass(each, Exception) and not issubclass(each, Warning)
 }
 
 

@@ -169,7 +169,17 @@ class Engine(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What tells this model's weights from any other's."""
+        """What tells this model from any other: the same as long as its files and weights are.
+
+        Empty where that can't be told; nothing of such an engine is kept in a journal.
+        """
+
+    def options_in_force(self, generation: GenerationSpec) -> dict[str, Any]:
+        """Return the options that a call with ``generation`` has, the checkpoint's own among them.
+
+        Raises:
+            OptionError: The model can't do what is asked.
+        """
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Return a prompt's tokens, special ones included, by this model's own tokenizer."""

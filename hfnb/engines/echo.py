@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from hfnb.engines.base import (
     Chat,
@@ -41,6 +41,7 @@ class EchoEngine:
         fail: Says for which prompts the row fails with an `EngineError`.
         context_length: The most words in a prompt; longer ones fail with `PromptTooLongError`.
         task: The task it claims to have.
+        fingerprint: A name under which its answers are kept in a journal; without one they aren't.
 
     Example:
         >>> import hfnb, pandas as pd
@@ -59,10 +60,12 @@ class EchoEngine:
         fail: Callable[[str], bool] | None = None,
         context_length: int | None = None,
         task: Task = "text-generation",
+        fingerprint: str = "",
     ) -> None:
         self._answer = answer
         self._delay_s = delay_s
         self._fail = fail
+        self.fingerprint = fingerprint
         self.calls = 0
         """Rows that were really answered; cancelled and refused ones do not count."""
         self.info = EngineInfo(
@@ -79,10 +82,9 @@ class EchoEngine:
             template_variables=frozenset({"messages", "tools"}),
         )
 
-    @property
-    def fingerprint(self) -> str:
-        """The same for all: it has no weights."""
-        return "echo"
+    def options_in_force(self, generation: GenerationSpec) -> dict[str, Any]:
+        """Return the caller's options: it has none of its own."""
+        return dict(generation.options)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Return a number for each word."""

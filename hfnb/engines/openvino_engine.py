@@ -15,8 +15,9 @@ from hfnb import hardware
 from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.chat_template import template_text, template_variables
+from hfnb.engines.folder_identity import identity_of
 from hfnb.engines.openvino_device import reason_of
-from hfnb.engines.openvino_load import fingerprint_of, parameters_of
+from hfnb.engines.openvino_load import parameters_of
 from hfnb.engines.openvino_model import OpenVINOModel
 from hfnb.engines.openvino_paged import PagedBatch
 from hfnb.engines.openvino_settings import GenAISettings, not_taken
@@ -144,8 +145,12 @@ class OpenVINOEngine:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What tells this export's weights from any other's."""
-        return fingerprint_of(self.model.folder)
+        """What tells this export from any other."""
+        return identity_of(self.model.folder)
+
+    def options_in_force(self, generation: GenerationSpec) -> dict[str, Any]:
+        """Return the options of a call, the checkpoint's own among them."""
+        return self.model.options_in_force(generation)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Return a prompt's tokens, special ones included."""

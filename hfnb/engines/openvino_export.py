@@ -18,6 +18,7 @@ from pathlib import Path
 from hfnb.engines import openvino_cache as cache
 from hfnb.engines import openvino_child as child
 from hfnb.engines import openvino_formats as formats
+from hfnb.engines.folder_identity import commit_of, identity_of
 from hfnb.engines.openvino_child import Progress
 from hfnb.engines.openvino_convert import EXPORT_TASKS, SEQ2SEQ_TASK
 from hfnb.engines.openvino_folder import (
@@ -26,7 +27,6 @@ from hfnb.engines.openvino_folder import (
     is_exported,
     weight_format_of,
 )
-from hfnb.engines.openvino_identity import commit_of, identity_of
 from hfnb.errors import MissingExtraError, ModelError, ModelFilesError, OptionError
 from hfnb.hub import ModelFiles
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -25,7 +24,6 @@ from hfnb.spec import ModelSpec
 _CONSTANT = re.compile(
     r'<data element_type="(f64|f32|f16|bf16|f8\w+|u8|i8|u4|i4|nf4)" shape="([^"]*)" offset="(\d+)"'
 )
-_SAMPLED_BYTES = 1 << 20
 
 
 def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> Engine:
@@ -112,19 +110,6 @@ def _static(
         trust_remote_code=spec.trust_remote_code,
         began=began,
     )
-
-
-def fingerprint_of(folder: Path) -> str:
-    """Return a hash of an export's weights, of which a part is read."""
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(folder.glob("openvino*_model.*")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as stream:
-            for at in {0, max(0, size // 2), max(0, size - _SAMPLED_BYTES)}:
-                stream.seek(at)
-                digest.update(stream.read(_SAMPLED_BYTES))
-    return digest.hexdigest()
 
 
 def parameters_of(folder: Path) -> int:

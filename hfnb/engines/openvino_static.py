@@ -20,7 +20,8 @@ from optimum.intel import OVModelForCausalLM, OVModelForSeq2SeqLM
 from transformers import AutoTokenizer
 
 from hfnb.engines.base import Completion, Delta, Request, Work
-from hfnb.engines.openvino_load import fingerprint_of, parameters_of
+from hfnb.engines.folder_identity import identity_of
+from hfnb.engines.openvino_load import parameters_of
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.engines.torch_model import TorchModel, wrap
 from hfnb.errors import ModelFilesError
@@ -73,8 +74,8 @@ class StaticEngine(TorchEngine):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What tells this export's weights from any other's."""
-        return fingerprint_of(self._folder)
+        """What tells this export from any other."""
+        return identity_of(self._folder)
 
 
 def load(

@@ -23,7 +23,7 @@ def load_engine(spec: ModelSpec) -> Engine:
     from hfnb.engines.torch_model import load
 
     engine = TorchEngine(load(spec, files, began))
-    engine.spec = spec
+    engine.spec, engine.folder = spec, files.folder
     return engine
 
 

@@ -6,10 +6,12 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from hfnb.engines.base import Chat, Completion, Delta, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
+from hfnb.engines.folder_identity import identity_of
 from hfnb.engines.scheduler import Scheduler
 from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
@@ -46,6 +48,8 @@ class TorchEngine:
         self.loaded = loaded
         self.spec: ModelSpec | None = None
         """What it was loaded by; ``None`` for a model that was in memory already."""
+        self.folder: Path | None = None
+        """Where its files are, likewise."""
         self._lock = threading.Lock()
         self._why_not_loop = _why_not_loop(loaded)
         self._scheduler: Scheduler | None = None
@@ -99,10 +103,19 @@ class TorchEngine:
         work.path = f"transformers generate ({why})"
         return generate_in_batches(self.loaded, call, self._lock)
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
-        """What tells this model's weights from any other's."""
-        return self.loaded.fingerprint()
+        """What tells this model from any other: its files, and its weights as they are now."""
+        return self._of_files + self.loaded.fingerprint()
+
+    @functools.cached_property
+    def _of_files(self) -> str:
+        """The identity of the folder that it was loaded from; a wrapped model has none."""
+        return "" if self.folder is None else f"{identity_of(self.folder)}:"
+
+    def options_in_force(self, generation: GenerationSpec) -> dict[str, Any]:
+        """Return the options of a call, the checkpoint's own among them."""
+        return self.loaded.options_in_force(generation)
 
     def token_ids(self, prompt: Prompt) -> list[int]:
         """Return a prompt's tokens, special ones included."""

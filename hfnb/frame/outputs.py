@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,19 @@ class Outputs:
         self._missing[number] -= 1
         if not self._missing[number] and _are_strings(block):
             self._blocks[number] = _as_arrow(block)
+
+    def without(self, positions: Iterable[int]) -> Outputs:
+        """Return a copy in which the rows at some positions, which were put, are so no more."""
+        new = Outputs(self._size)
+        new._missing = list(self._missing)
+        new._blocks = [each.copy() if isinstance(each, list) else each for each in self._blocks]
+        for at in positions:
+            number, place = divmod(at, _BLOCK)
+            if not isinstance(new._blocks[number], list):
+                new._blocks[number] = new._values(number)
+            new._blocks[number][place] = None
+            new._missing[number] += 1
+        return new
 
     def array(self) -> pd.api.extensions.ExtensionArray | np.ndarray[Any, Any]:
         """Return the outputs: pandas strings, or objects when a parser made something else."""

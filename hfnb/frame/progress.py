@@ -26,11 +26,13 @@ class Progress(NamedTuple):
     failed: int
     elapsed_s: float
     """Seconds since the run began."""
+    reused: int = 0
+    """Rows among `done` that took no time: they were answered before."""
 
     @property
     def rows_per_s(self) -> float:
-        """Rows finished in a second, so far."""
-        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Rows computed in a second, so far."""
+        return (self.done - self.reused) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -41,7 +43,7 @@ class Progress(NamedTuple):
     def __str__(self) -> str:
         """Return one line: rows, rate, time left, failures."""
         parts = [f"{self.done:,}/{self.total:,} rows"]
-        if self.done:
+        if self.done > self.reused:
             parts.append(f"{number(self.rows_per_s)} rows/s")
         if self.done < self.total and self.left_s is not None:
             parts.append(f"{duration(self.left_s)} left")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,11 +28,18 @@ class PromptSource(Protocol):
     """Yields a prompt for each row of a frame."""
 
     @property
+    def shown(self) -> str:
+        """The prompt as a person wrote it, as far as that can be told."""
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads."""
 
     def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[Rendered]:
         """Yield each row's prompt, or why it has none."""
+
+    def render(self, row: Mapping[str, Any], nulls: str = "skip") -> Rendered:
+        """Return the prompt of one row's values by column, in which ``None`` is a null."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +98,19 @@ class LangChainPrompt:
                 "in it, such as PromptTemplate.from_template('Translate: {text}')."
             )
 
+    @property
+    def shown(self) -> str:
+        """The template, and the steps that follow it."""
+        then = "" if self._then is None else f" | {self._then!r}"
+        return f"{self._template!r}{then}"
+
     def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[Rendered]:
         """Yield each row's prompt: text, or messages where the template makes messages."""
         return _rows(self, frame, nulls)
+
+    def render(self, row: Mapping[str, Any], nulls: str = "skip") -> Rendered:
+        """Return the prompt of one row's values by column."""
+        return _render(self, row, nulls)
 
     def given(self, name: str, value: Any) -> Any:
         """Return what the template gets for a cell."""
@@ -128,9 +145,18 @@ class ChainPrompt:
                 "dictionary of columns, such as {'text': itemgetter('text')} | ..."
             )
 
+    @property
+    def shown(self) -> str:
+        """The steps before the model."""
+        return repr(self._before)
+
     def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[Rendered]:
         """Yield each row's prompt, as the steps before the model make it."""
         return _rows(self, frame, nulls)
+
+    def render(self, row: Mapping[str, Any], nulls: str = "skip") -> Rendered:
+        """Return the prompt of one row's values by column."""
+        return _render(self, row, nulls)
 
     def given(self, name: str, value: Any) -> Any:
         """Return what the first step gets for a cell."""
@@ -159,17 +185,19 @@ def _rows(
 ) -> Iterator[Rendered]:
     for values in slices(frame, source.columns):
         for row in zip(*values.values(), strict=True):
-            cells = dict(zip(source.columns, row, strict=True))
-            missing = next((name for name, value in cells.items() if value is None), None)
-            if missing is not None and nulls == "skip":
-                yield Skipped(f"column {missing!r} is null")
-                continue
-            try:
-                made: Rendered = source.make({k: source.given(k, v) for k, v in cells.items()})
-            except Exception as error:  # the user's own code runs here
-                made = RowError(f"The prompt failed: {type(error).__name__}: {error}")
-                made.__cause__ = error
-            yield made
+            yield _render(source, dict(zip(source.columns, row, strict=True)), nulls)
+
+
+def _render(source: LangChainPrompt | ChainPrompt, row: Mapping[str, Any], nulls: str) -> Rendered:
+    missing = next((name for name, value in row.items() if value is None), None)
+    if missing is not None and nulls == "skip":
+        return Skipped(f"column {missing!r} is null")
+    try:
+        return source.make({name: source.given(name, value) for name, value in row.items()})
+    except Exception as error:  # the user's own code runs here
+        problem = RowError(f"The prompt failed: {type(error).__name__}: {error}")
+        problem.__cause__ = error
+        return problem
 
 
 def prompt_of(value: Any) -> Prompt:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from hfnb.errors import RowError
 from hfnb.frame import show
+from hfnb.frame.manifest import manifest_of
+from hfnb.frame.progress import Display, Progress, Silent
+from hfnb.frame.runner import Run
 from hfnb.frame.stats import RunStats
-from hfnb.frame.store import RowStore
+
+if TYPE_CHECKING:
+    from hfnb.engines.base import Engine
+    from hfnb.llm import HuggingFacePipeline
 
 _COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
+_last: RunResult | None = None
+
+
+def last_result() -> RunResult | None:
+    """Return what the last run left, also after an interrupt; ``None`` before the first run.
+
+    While a run goes on it is that run's, as far as it has come.
+
+    Example:
+        >>> import hfnb
+        >>> partial = hfnb.last_result()
+    """
+    return _last
 
 
 def own_copy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -24,50 +44,40 @@ class RunResult:
     """What a run leaves, whole or in part.
 
     A run that was interrupted leaves one too: the rows that were finished are filled, the others
-    have the status ``cancelled``.
+    have the status ``cancelled``. One that goes on (``wait=False``) shows what there is by now.
     """
 
     def __init__(
-        self,
-        frame: pd.DataFrame,
-        store: RowStore,
-        stats: RunStats,
-        *,
-        into: str,
-        columns: tuple[str, ...],
+        self, run: Run, model: str | None = None, history: tuple[dict[str, Any], ...] = ()
     ) -> None:
-        self._frame = frame
-        self._store = store
-        self._into = into
-        self._columns = columns
-        self.stats = stats
-        """What was measured: a `RunStats`."""
+        self._run = run
+        self._model = model
+        """What to load to run rows again, where the run itself loaded it."""
+        self._history = history
+        """What was run again, and how."""
+        self._made: dict[str, Any] = {}
 
-    @functools.cached_property
+    @property
     def data(self) -> pd.DataFrame:
-        """A new DataFrame: the input's rows, order and index, and the output column."""
-        data = own_copy(self._frame)
-        outputs: Any = self._store.outputs.array()
-        if self._into in data.columns:
-            data[self._into] = outputs
-            return data
-        data.insert(data.shape[1], self._into, outputs)
+        """A new DataFrame: the input's rows, order and index, and the output column.
+
+        Its ``attrs["hfnb"]`` is the `manifest`.
+        """
+        data: pd.DataFrame = self._kept("data", self._data)
         return data
 
-    @functools.cached_property
+    @property
     def rows(self) -> pd.DataFrame:
         """One line a row, under the input's index.
 
         Columns: ``status`` (ok, error, skipped, cancelled), ``finish_reason`` (eos, stop,
         length), ``error``, ``prompt_tokens``, ``new_tokens``, ``queue_s``, ``latency_s`` (both
         in seconds), ``batch_rows`` (the most rows that were computed together with this one,
-        itself included: above 1 the latency is shared), ``source``.
+        itself included: above 1 the latency is shared), ``truncated_tokens`` (what a prompt that
+        was too long was shortened by), ``source`` (generated, journal, duplicate).
         """
-        return own_copy(self._lines)
-
-    @functools.cached_property
-    def _lines(self) -> pd.DataFrame:
-        return self._store.table(self._frame.index.copy())
+        rows: pd.DataFrame = self._kept("rows", lambda: own_copy(self._lines))
+        return rows
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -75,28 +85,135 @@ class RunResult:
 
         An input column with the name of one of the lines' columns gets ``_input`` behind it.
         """
-        failed = self._store.where("error")
+        failed = self._run.store.where("error")
         lines = self._lines.iloc[failed]
-        beside = self._frame.iloc[failed]
+        beside = self._run.job.frame.iloc[failed]
         names = [f"{name}_input" if name in lines.columns else name for name in beside.columns]
         beside.columns = pd.Index(names, dtype=object)
         return pd.concat([beside, lines], axis=1)
 
+    @property
+    def stats(self) -> RunStats:
+        """What was measured: a `RunStats`."""
+        stats: RunStats = self._kept("stats", self._run.stats)
+        return stats
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Everything that is needed to repeat the run: model, prompt, options, versions, machine.
+
+        It holds what JSON has, and no data of the frame; `manifest_json` writes it down.
+        """
+        manifest: dict[str, Any] = self._kept(
+            "manifest", lambda: manifest_of(self._run, self.stats, self._history)
+        )
+        return manifest
+
+    def manifest_json(self) -> str:
+        """Return the `manifest` as JSON."""
+        return json.dumps(self.manifest, indent=2)
+
     def exception(self, position: int) -> RowError | None:
         """Return the error of the row at a position (0 is the first), with its cause."""
-        return self._store.errors.get(range(len(self))[position])
+        return self._run.store.errors.get(range(len(self))[position])
+
+    def retry(
+        self,
+        which: Literal["failed", "truncated"] | Sequence[int] = "failed",
+        *,
+        llm: HuggingFacePipeline | Engine | str | None = None,
+        progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
+        **options: Any,
+    ) -> RunResult:
+        """Run some rows again, and keep the others as they are.
+
+        Args:
+            which: ``"failed"``: the rows that failed, and those that were not reached (cancelled).
+                ``"truncated"``: the rows that ``max_new_tokens`` cut off. Or the positions of rows.
+            llm: Another model; by default the run's own.
+            progress: As in `hfnb.run`.
+            **options: Generation options that win over the run's, such as ``max_new_tokens``.
+
+        Returns:
+            A new result, with all rows. This one stays as it is.
+
+        Raises:
+            OptionError: An option's name or value is wrong, or the run has not ended yet.
+            ModelError: The run's model is gone; give it as ``llm``.
+
+        Example:
+            >>> import hfnb, pandas as pd
+            >>> llm = hfnb.load("hfnb/numbers-fr")
+            >>> df = pd.DataFrame({"i": [7, 99]})
+            >>> result = hfnb.run(df, "What is {i} in french?", llm, max_new_tokens=2)
+            >>> longer = result.retry("truncated", max_new_tokens=64)
+        """
+        from hfnb.frame.retry import retry
+
+        return retry(self, which, llm=llm, progress=progress, options=options)
+
+    @property
+    def running(self) -> bool:
+        """Whether the run goes on."""
+        return self._run.running
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
+        return self._run.progress()
+
+    def cancel(self) -> None:
+        """End the run within one decoding step; what is finished stays."""
+        self._run.cancel()
+
+    def wait(self) -> RunResult:
+        """Wait for the end of a run that was started with ``wait=False``, and return the result.
+
+        Raises:
+            Exception: What made the run fail as a whole. An interrupt ends the run, too.
+        """
+        if self.running:
+            _wait(self, Silent())
+        return self
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return self._store.size
+        return self._run.store.size
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` makes, made once when the run has ended."""
+        if self._run.running:
+            return make()
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @property
+    def _lines(self) -> pd.DataFrame:
+        job, store = self._run.job, self._run.store
+        lines: pd.DataFrame = self._kept("lines", lambda: store.table(job.frame.index.copy()))
+        return lines
+
+    def _data(self) -> pd.DataFrame:
+        job = self._run.job
+        data = own_copy(job.frame)
+        outputs: Any = self._run.store.outputs.array()
+        if job.into in data.columns:
+            data[job.into] = outputs
+        else:
+            data.insert(data.shape[1], job.into, outputs)
+        data.attrs["hfnb"] = self.manifest
+        return data
 
     def _view(self) -> show.View:
+        job = self._run.job
         return show.View(
-            frame=self._frame,
-            outputs=self._store.outputs,
+            frame=job.frame,
+            outputs=self._run.store.outputs,
             rows=self._lines,
-            columns=self._columns,
-            into=self._into,
+            columns=job.source.columns,
+            into=job.into,
             stats=self.stats,
         )
 
@@ -109,3 +226,27 @@ class RunResult:
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+def follow(result: RunResult, display: Display, *, wait: bool = True) -> RunResult:
+    """Keep a run's result as the last one, start the run, and wait for its end.
+
+    Raises:
+        KeyboardInterrupt: As it came, with the partial result as its ``result``.
+        Exception: What made the run fail as a whole, likewise.
+    """
+    global _last
+    _last = result
+    if wait:
+        _wait(result, display)
+    else:
+        result._run.start()
+    return result
+
+
+def _wait(result: RunResult, display: Display) -> None:
+    try:
+        result._run.wait(display)
+    except BaseException as problem:
+        problem.result = result  # type: ignore[attr-defined]
+        raise

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Engine
-from hfnb.errors import ModelError, OptionError, TemplateError, closest
+from hfnb.errors import OptionError, TemplateError, closest
+from hfnb.frame.job import Job
+from hfnb.frame.model import check_model, decide_chat, load_model
 from hfnb.frame.progress import Progress, display_for
-from hfnb.frame.prompts import Parts, take_apart
-from hfnb.frame.result import RunResult, own_copy
+from hfnb.frame.prompts import take_apart
+from hfnb.frame.result import RunResult, follow, own_copy
 from hfnb.frame.runner import Run
 from hfnb.frame.template import check_columns
+from hfnb.journal_file import default_path
 from hfnb.options import split_options
 from hfnb.spec import GenerationSpec, check_batch_size
 
@@ -23,11 +27,12 @@ if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
 
 _NULLS = ("skip", "empty", "raise")
+_TOO_LONG = ("error", "truncate", "skip")
 _ON_ERROR = ("keep", "raise")
 _OWN_OPTIONS = """
-    df prompt llm into chat system nulls on_error batch_size limit overwrite progress
+    df prompt llm into chat system nulls too_long on_error journal batch_size limit overwrite
+    progress wait
 """.split()
-_last: RunResult | None = None
 
 
 def run(
@@ -39,17 +44,22 @@ def run(
     chat: bool | Literal["auto"] | None = None,
     system: str | None = None,
     nulls: Literal["skip", "empty", "raise"] = "skip",
+    too_long: Literal["error", "truncate", "skip"] = "error",
     on_error: Literal["keep", "raise"] = "keep",
+    journal: bool | str | os.PathLike[str] = True,
     batch_size: int | Literal["auto"] | None = None,
     limit: int | None = None,
     overwrite: bool = False,
     progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
+    wait: bool = True,
     **options: Any,
 ) -> RunResult:
     """Run a prompt for every row of a DataFrame.
 
     What can be wrong with the arguments is found before a model is loaded. A row that fails stays
-    in ``result.errors``, and never ends the run.
+    in ``result.errors``, and never ends the run. Each row that is finished is kept in a journal on
+    disk: after a crash or an interrupt the same call computes only what is missing. Rows with the
+    same prompt are computed once. Neither holds for sampling without a seed.
 
     Args:
         df: The rows. It is not changed.
@@ -64,12 +74,19 @@ def run(
         system: A system message in front of each prompt; needs a chat template.
         nulls: For a row with None, NaN, NaT or pandas.NA in one of the prompt's columns:
             ``"skip"`` it, render it as ``"empty"`` text, or ``"raise"`` before anything runs.
+        too_long: For a row whose prompt has more tokens than the model takes: ``"error"`` fails it,
+            ``"truncate"`` leaves out the middle of its longest text (never of the template), and
+            ``"skip"`` skips it.
         on_error: ``"keep"`` a failed row in the result, or ``"raise"`` its error at once; the
             exception then has the partial result as its ``result``.
+        journal: ``True`` keeps finished rows in the user's own journal (see `hfnb.journal`), a path
+            in a file of your choice, ``False`` nowhere.
         batch_size: The most rows computed together, or ``"auto"``.
         limit: Run only the first rows, this many.
         overwrite: Replace a column that has the name ``into`` already.
         progress: ``True`` or ``False``, or a function that is called with a `Progress`.
+        wait: ``False`` returns at once, while the run goes on behind: the result fills up, and has
+            ``running``, ``progress()``, ``cancel()`` and ``wait()``.
         **options: Every generation option by its transformers name (``max_new_tokens``,
             ``temperature``, ``top_p``, ...), ``stop`` and ``seed``. They win over what ``llm``
             was loaded with.
@@ -92,12 +109,13 @@ def run(
         0   1              un
         1  72  soixante-douze
     """
-    global _last
     _check_frame(df)
     parts = take_apart(prompt)
     check_columns(parts.source.columns, df)
     _check_choice("nulls", nulls, _NULLS)
+    _check_choice("too_long", too_long, _TOO_LONG)
     _check_choice("on_error", on_error, _ON_ERROR)
+    file = _journal_file(journal)
     frame = own_copy(df if limit is None else df.iloc[: _check_limit(limit)])
     _check_into(into, df, overwrite=overwrite)
     if nulls == "raise":
@@ -108,49 +126,35 @@ def run(
     _check_sequences(given)
     if batch_size is not None:
         check_batch_size(batch_size)
-    model = _check_model(llm, parts)
+    model = check_model(llm, parts)
     display = display_for(progress)
 
-    engine, settings = _engine_of(model, load=len(frame) > 0)
+    engine, settings = load_model(model, load=len(frame) > 0)
     generation = settings.generation.merge(**{**parts.options, **options})
     _check_sequences(generation)
-    use_chat = _decide_chat(settings.chat if chat is None else chat, engine)
+    use_chat = decide_chat(settings.chat if chat is None else chat, engine)
     if system and not use_chat:
         raise OptionError(
             f"system needs a chat template, and prompts for {engine.info.model!r} are sent as "
             "plain text. Use chat=True with an instruct model, or put the text into the prompt."
         )
-    running = Run(
+    job = Job(
         frame,
         parts.source,
-        engine,
         generation,
         into=into,
         after=parts.after,
         chat=use_chat,
-        template_options=settings.template_options,
+        template_options=settings.template_options or {},
         system=system,
         nulls=nulls,
+        too_long=too_long,
         on_error=on_error,
         batch_size=settings.batch_size if batch_size is None else batch_size,
+        journal=file,
     )
-    try:
-        result = running.wait(display)
-    except BaseException as problem:
-        _last = getattr(problem, "result", None)
-        raise
-    _last = result
-    return result
-
-
-def last_result() -> RunResult | None:
-    """Return what the last run left, also after an interrupt; ``None`` before the first run.
-
-    Example:
-        >>> import hfnb
-        >>> partial = hfnb.last_result()
-    """
-    return _last
+    result = RunResult(Run(job, engine), model=model if isinstance(model, str) else None)
+    return follow(result, display, wait=wait)
 
 
 def _check_frame(df: object) -> None:
@@ -175,6 +179,17 @@ def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:
             f"The frame has several columns named {into!r}, so which one to replace is not clear. "
             "Rename them, or choose another name for the output (into=...)."
         )
+
+
+def _journal_file(journal: object) -> Path | None:
+    if isinstance(journal, bool):
+        return default_path() if journal else None
+    if isinstance(journal, (str, os.PathLike)) and os.fspath(journal):
+        place = Path(os.fspath(journal)).expanduser()
+        if place.is_dir():
+            raise OptionError(f"journal={str(journal)!r} is a folder. Name a file in it.")
+        return place
+    raise OptionError(f"journal is True, False, or the path of a file; not {journal!r}.")
 
 
 def _check_limit(limit: object) -> int:
@@ -214,72 +229,3 @@ def _refuse_nulls(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
             f"{count:,} of {len(frame):,} rows have a null in {names}. Fill them, drop them, or "
             "use nulls='skip' or nulls='empty'."
         )
-
-
-def _check_model(llm: object, parts: Parts) -> HuggingFacePipeline | Engine | str:
-    if parts.llm is not None:
-        if llm is not None:
-            raise OptionError("The chain brings its own model: leave llm out.")
-        return parts.llm
-    if llm is None:
-        raise OptionError(
-            "Which model? Pass one as the third argument: hfnb.run(df, prompt, "
-            "hfnb.load('hfnb/numbers-fr'))."
-        )
-    if isinstance(llm, (str, Engine)) or hasattr(llm, "engine"):
-        return llm  # type: ignore[return-value]
-    raise OptionError(
-        f"llm is what hfnb.load returns, a model's name, or an engine; not {type(llm).__name__}."
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    """How a model was set up."""
-
-    generation: GenerationSpec = dataclasses.field(default_factory=GenerationSpec)
-    batch_size: int | Literal["auto"] = "auto"
-    chat: bool | Literal["auto"] = False
-    template_options: Mapping[str, Any] | None = None
-
-
-def _engine_of(
-    model: HuggingFacePipeline | Engine | str, *, load: bool
-) -> tuple[Engine, _Settings]:
-    """Return the engine, and how it was set up."""
-    if isinstance(model, str):
-        if not load:  # no rows: the name is checked, the weights are not needed
-            return _engine_for_no_rows(model), _Settings()
-        from hfnb.loading import load as load_model
-
-        model = load_model(model)
-    if isinstance(model, Engine):
-        return model, _Settings()
-    return model.engine, _Settings(
-        model.generation, model.batch_size, model.chat, model.chat_template_kwargs
-    )
-
-
-def _engine_for_no_rows(model: str) -> Engine:
-    """Return an engine that is never asked, and says which model it stands for."""
-    from hfnb import hub
-    from hfnb.engines.echo import EchoEngine
-    from hfnb.spec import ModelSpec
-
-    engine = EchoEngine(task=hub.find(ModelSpec(model)).task)
-    engine.info = dataclasses.replace(
-        engine.info, model=model, engine="not loaded: no rows", backend="none", device="none"
-    )
-    return engine
-
-
-def _decide_chat(chat: bool | Literal["auto"], engine: Engine) -> bool:
-    has = engine.info.has_chat_template
-    if chat == "auto":
-        return has
-    if chat and not has:
-        raise ModelError(
-            f"{engine.info.model!r} has no chat template. Use chat=False to send plain text, or "
-            "an instruct model."
-        )
-    return chat

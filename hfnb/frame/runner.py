@@ -5,66 +5,89 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from hfnb.engines.base import Chat, Completion, Engine, Message, Prompt, Request, Work
-from hfnb.errors import RowError
+from hfnb.engines.base import Chat, Completion, Engine, Prompt, Request, Work
+from hfnb.errors import JournalWarning, RowError
+from hfnb.frame.cells import column_values
+from hfnb.frame.fit import Fit
+from hfnb.frame.identity import context_key, context_of, repeats
+from hfnb.frame.job import Job
+from hfnb.frame.journaling import RunJournal
 from hfnb.frame.progress import DRAW_EVERY_S, Display, Progress
-from hfnb.frame.prompts import PromptSource
-from hfnb.frame.result import RunResult
-from hfnb.frame.stats import RunStats
+from hfnb.frame.prompts import Rendered
+from hfnb.frame.reuse import Reuse
+from hfnb.frame.stats import RunStats, stats_of
 from hfnb.frame.store import RowStore
 from hfnb.frame.template import Skipped
 from hfnb.measure import MemorySampler
-from hfnb.spec import GenerationSpec
+
+_WINDOW = 1024
+"""Rows whose prompts are looked up in the journal at a time, once the run is under way."""
 
 
 class Run:
-    """One run, from its start to its result. `hfnb.run` makes it and waits for it."""
+    """One run, from its start to its end. `hfnb.run` makes it and waits for it.
+
+    Args:
+        job: What is to be done.
+        engine: The model that does it.
+        store: The rows; given where a run goes on with another one's.
+        only: The positions of the rows to run, in order; ``None`` for all.
+    """
 
     def __init__(
         self,
-        frame: pd.DataFrame,
-        source: PromptSource,
+        job: Job,
         engine: Engine,
-        generation: GenerationSpec,
-        *,
-        into: str,
-        after: Callable[[str], Any] | None = None,
-        chat: bool = False,
-        template_options: Mapping[str, Any] | None = None,
-        system: str | None = None,
-        nulls: str = "skip",
-        on_error: str = "keep",
-        batch_size: int | Literal["auto"] = "auto",
+        store: RowStore | None = None,
+        only: Sequence[int] | None = None,
     ) -> None:
-        self._frame = frame
-        self._source = source
-        self._engine = engine
-        self._generation = generation
-        self._into = into
-        self._after = after
-        self._chat = chat
-        self._template_options = template_options or {}
-        self._system = (Message("system", system),) if system else ()
+        self.job = job
+        self.store = RowStore(len(job.frame)) if store is None else store
+        self.drawn = threading.Event()
+        """Set when the engine has been given the last row."""
+        self.began = time.time()
+        """Seconds since 1970."""
+        self.options = {**engine.options_in_force(job.generation), **job.generation.as_dict()}
+        """How it generates, the checkpoint's own options among them."""
+        self.fingerprint = engine.fingerprint
+        self._info = engine.info
+        self._engine: Engine | None = engine
+        self._gone: Callable[[], Engine | None] = weakref.ref(engine)
+        self._only = only
         self._messages = False
         """Whether the prompts turned out to be messages already."""
-        self._nulls = nulls
-        self._on_error = on_error
-        self._batch_size = batch_size
-        self._store = RowStore(len(frame))
         self._work = Work()
         self._memory = MemorySampler()
         self._cancel = threading.Event()
         self._finished = threading.Event()
         self._problem: BaseException | None = None
-        self._began = time.perf_counter()
+        self._start = time.perf_counter()
         self._ended: float | None = None
+        self._journal = self._open_journal(engine)
+        self._reuse: Reuse | None = None
+        if repeats(job.generation):
+            self._reuse = Reuse(self.store, self._finish, self._journal)
+        self._fit: Fit | None = None
+        if job.too_long != "error":
+            self._fit = Fit(engine, job.generation, job.too_long)
         self._thread = threading.Thread(target=self._worker, name="hfnb-run", daemon=True)
+
+    @property
+    def engine(self) -> Engine | None:
+        """The model; after the run, only while somebody else has it in memory."""
+        return self._engine or self._gone()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return not self._finished.is_set()
 
     def start(self) -> None:
         """Start the worker."""
@@ -77,26 +100,28 @@ class Run:
     def progress(self) -> Progress:
         """Return how far the run is."""
         until = time.perf_counter() if self._ended is None else self._ended
-        return Progress(self._store.done, self._store.size, self._store.failed, until - self._began)
+        store = self.store
+        return Progress(store.done, store.size, store.failed, until - self._start, store.reused)
 
-    def wait(self, display: Display) -> RunResult:
+    def wait(self, display: Display) -> None:
         """Wait for the end, drawing meanwhile. Starts the worker where `start` has not.
 
         Raises:
-            KeyboardInterrupt: As it came, with the partial result as its ``result``.
-            Exception: What made the run fail as a whole, or what the display raised, with the
-                partial result likewise.
+            KeyboardInterrupt: As it came.
+            Exception: What made the run fail as a whole, or what the display raised.
         """
         try:
             if self._thread.ident is None:
                 self.start()
             while not self._finished.wait(DRAW_EVERY_S):
                 display.update(self.progress())
+                self._warn()
             self._thread.join()
+            self._warn()
             if self._problem is not None:
                 raise self._problem
             display.close(self.progress())
-        except BaseException as problem:
+        except BaseException:
             self.cancel()
             # A second interrupt does not wait for a step that takes long; the worker is a daemon.
             # A RuntimeError says that the first one came before the worker had begun.
@@ -105,19 +130,32 @@ class Run:
             # What a display or the user's function raises must not hide the first problem.
             with contextlib.suppress(BaseException):
                 display.close(self.progress())
-            problem.result = self.result()  # type: ignore[attr-defined]
             raise
-        return self.result()
 
-    def result(self) -> RunResult:
-        """Return what is known by now."""
-        return RunResult(
-            self._frame,
-            self._store,
-            self._stats(),
-            into=self._into,
-            columns=self._source.columns,
+    def stats(self) -> RunStats:
+        """Return what is measured by now."""
+        return stats_of(
+            self.store,
+            self._work,
+            self._info,
+            self._memory,
+            wall_s=self.progress().elapsed_s,
+            chat=self.job.chat or self._messages,
         )
+
+    def _warn(self) -> None:
+        problem = None if self._journal is None else self._journal.take_problem()
+        if problem is not None:
+            warnings.warn(problem, JournalWarning, stacklevel=2)
+
+    def _open_journal(self, engine: Engine) -> RunJournal | None:
+        job = self.job
+        if job.journal is None or not len(job.frame):
+            return None
+        context = context_of(engine, job.generation)
+        if context is None:
+            return None
+        return RunJournal(job.journal, context, context_key(context))
 
     # -- in the worker ----------------------------------------------------------------------------
 
@@ -129,13 +167,17 @@ class Run:
             self._problem = problem
         finally:
             self._ended = time.perf_counter()
+            self.drawn.set()
+            # A result must not keep a model in memory, nor what only the run itself needs.
+            self._engine = self._fit = self._reuse = None
             self._finished.set()
 
     def _answer_all(self) -> None:
+        assert self._engine is not None
         completions = self._engine.generate(
             self._requests(),
-            self._generation,
-            batch_size=self._batch_size,
+            self.job.generation,
+            batch_size=self.job.batch_size,
             cancel=self._cancel,
             work=self._work,
         )
@@ -148,36 +190,72 @@ class Run:
             close = getattr(completions, "close", None)
             if close is not None:
                 close()
+            if self._journal is not None:
+                self._journal.close()
 
     def _requests(self) -> Iterator[Request]:
-        """Render the rows as the engine draws them, and note those that get no prompt."""
-        for at, prompt in enumerate(self._source.rows(self._frame, self._nulls)):
-            if prompt == "":
-                self._store.skip(at, "the prompt is empty")
-            elif isinstance(prompt, str):
-                yield Request(at, self._as_chat(prompt) if self._chat else prompt)
-            elif isinstance(prompt, Skipped):
-                self._store.skip(at, prompt.reason)
+        """Make requests of the rows as the engine draws them, but for what need not be computed."""
+        requests, size = self._of_rows(), 1
+        while window := list(islice(requests, size)):
+            yield from window if self._reuse is None else self._reuse.sift(window)
+            size = min(2 * size, _WINDOW)  # the first rows need not wait for many others
+        self.drawn.set()
+
+    def _of_rows(self) -> Iterator[Request]:
+        """Render the rows, and note those that get no prompt."""
+        job, frame = self.job, self.job.frame
+        positions: Iterable[int] = range(len(frame))
+        if self._only is not None:
+            positions, frame = self._only, frame.iloc[list(self._only)]
+        for at, rendered in zip(positions, job.source.rows(frame, job.nulls), strict=True):
+            prompt = self._prompt(at, rendered)
+            if isinstance(prompt, Skipped):
+                self.store.skip(at, prompt.reason)
             elif isinstance(prompt, RowError):
                 self._fail(at, prompt)
             else:
-                self._messages = True
-                messages = (*self._system, *prompt.messages)
-                yield Request(at, Chat(messages, options=self._template_options))
+                yield Request(at, prompt)
 
-    def _as_chat(self, prompt: str) -> Prompt:
-        messages = (*self._system, Message("user", prompt))
-        return Chat(messages, options=self._template_options)
+    def _prompt(self, at: int, rendered: Rendered) -> Rendered:
+        """Return what the engine gets for a row, or why it gets nothing."""
+        if rendered == "":
+            return Skipped("the prompt is empty")
+        if isinstance(rendered, (Skipped, RowError)):
+            return rendered
+        self._messages |= isinstance(rendered, Chat)
+        prompt = self.job.prompt_for(rendered)
+        if self._fit is None:
+            return prompt
+        fitted = self._fit.check(prompt, partial(self._cells, at), self._made_of)
+        if fitted.lost:
+            self.store.truncated(at, fitted.lost)
+        return fitted.prompt
+
+    def _cells(self, at: int) -> dict[str, Any]:
+        """Return the values of a row's columns."""
+        frame = self.job.frame.iloc[[at]]
+        return {name: column_values(frame[name])[0] for name in self.job.source.columns}
+
+    def _made_of(self, cells: Mapping[str, Any]) -> Prompt | RowError:
+        """Return the prompt that a row with these values would get."""
+        rendered = self.job.source.render(cells, "empty")
+        assert not isinstance(rendered, Skipped)
+        return rendered if isinstance(rendered, RowError) else self.job.prompt_for(rendered)
 
     def _take(self, completion: Completion) -> None:
+        finished, output = self._finish(completion)
+        if self._reuse is None:
+            self.store.put(finished, output)
+        else:
+            self._reuse.done(finished, output)
+
+    def _finish(self, completion: Completion) -> tuple[Completion, Any]:
+        """Return a completion as the user gets it, and its output."""
         output: Any = completion.text
-        if completion.error is not None:
-            if self._on_error == "raise":
-                self._store.put(completion, None)
-                raise completion.error
-        elif self._after is not None:
+        problem = completion.error
+        if problem is None and self.job.after is not None:
             try:
-                output = self._after(completion.text or "")
+                output = self.job.after(completion.text or "")
             except Exception as error:  # the user's own parser runs here
                 problem = RowError(
                     f"The chain failed on the model's text {completion.text!r}: "
@@ -185,61 +263,12 @@ class Run:
                 )
                 problem.__cause__ = error
                 completion = completion._replace(error=problem)
-                if self._on_error == "raise":
-                    self._store.put(completion, None)
-                    raise problem from error
-        self._store.put(completion, output)
+        if problem is not None and self.job.on_error == "raise":
+            self.store.put(completion, None)
+            raise problem
+        return completion, output
 
     def _fail(self, at: int, error: RowError) -> None:
-        self._store.fail(at, error)
-        if self._on_error == "raise":
+        self.store.fail(at, error)
+        if self.job.on_error == "raise":
             raise error
-
-    # -- figures ----------------------------------------------------------------------------------
-
-    def _stats(self) -> RunStats:
-        store, work, info = self._store, self._work, self._engine.info
-        wall = max(self.progress().elapsed_s, 1e-9)
-        tokens_in, tokens_out = store.tokens()
-        latencies = store.latencies()
-        p50, p95 = (
-            (float(each) for each in np.percentile(latencies, [50, 95]))
-            if len(latencies)
-            else (None, None)
-        )
-        computed = work.prompt_tokens + work.padding_tokens
-        ok = store.count("ok")
-        return RunStats(
-            rows=store.size,
-            ok=ok,
-            failed=store.count("error"),
-            skipped=store.count("skipped"),
-            cancelled=store.count("cancelled"),
-            cut_off=store.cut_off(),
-            load_s=info.load_s,
-            wall_s=wall,
-            rows_per_s=ok / wall,
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            tokens_per_s=tokens_out / wall,
-            latency_p50_s=p50,
-            latency_p95_s=p95,
-            latency_shared=store.shared(),
-            padding=work.padding_tokens / computed if computed else 0.0,
-            peak_rss_bytes=self._memory.peak_bytes,
-            run_rss_bytes=max(0, self._memory.peak_bytes - self._memory.start_bytes),
-            peak_device_bytes=self._memory.peak_device_bytes if info.device != "cpu" else None,
-            model=info.model,
-            engine=info.engine,
-            path=work.path,
-            backend=info.backend,
-            device=info.device,
-            dtype=info.dtype,
-            note=info.note,
-            batches=work.batches,
-            batch_rows=work.batch_rows,
-            forwards=work.forwards,
-            recomputed_rows=work.recomputed_rows,
-            chat=self._chat or self._messages,
-            memory=tuple(self._memory.samples),
-        )

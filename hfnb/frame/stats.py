@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hfnb.frame.progress import duration, number
+
+if TYPE_CHECKING:
+    from hfnb.engines.base import EngineInfo, Work
+    from hfnb.frame.store import RowStore
+    from hfnb.measure import MemorySampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +30,26 @@ class RunStats:
     cancelled: int
     cut_off: int
     """Rows that are ok, but ended because max_new_tokens was reached."""
+    from_journal: int
+    """Rows that are ok, and were computed by an earlier run."""
+    duplicates: int
+    """Rows that are ok, and got the answer of another row with the same prompt."""
+    shortened: int
+    """Rows whose prompt was too long and was made shorter."""
+    tokens_lost: int
+    """The tokens that these prompts were shortened by, together."""
     load_s: float
     """Time that loading the model took, whenever that was."""
     wall_s: float
     """Time from the call to the result, without the loading."""
     rows_per_s: float
+    """Rows that this run has answered, in a second of `wall_s`: none from the journal."""
     tokens_in: int
     """Prompt tokens of the rows that are ok."""
     tokens_out: int
     """New tokens of the rows that are ok."""
     tokens_per_s: float
-    """New tokens in a second of `wall_s`."""
+    """New tokens that were computed, in a second of `wall_s`."""
     latency_p50_s: float | None
     """Median latency of a row."""
     latency_p95_s: float | None
@@ -83,6 +97,8 @@ class RunStats:
             ("skipped", self.skipped),
             ("cancelled", self.cancelled),
             ("cut off by max_new_tokens", self.cut_off),
+            ("from the journal", self.from_journal),
+            ("with the prompt of another row", self.duplicates),
         ):
             if count:
                 counts.append(f"{count:,} {label}")
@@ -108,12 +124,10 @@ class RunStats:
         if self.peak_device_bytes is not None:
             memory += f" · peak on {self.device} {size(self.peak_device_bytes)}"
         shown.append(("memory", memory))
-        shown.append(
-            (
-                "tokens",
-                f"{self.tokens_in:,} in · {self.tokens_out:,} out · {self.padding:.1%} padding",
-            )
-        )
+        tokens = f"{self.tokens_in:,} in · {self.tokens_out:,} out · {self.padding:.1%} padding"
+        if self.shortened:
+            tokens += f" · {self.shortened:,} prompts shortened by {self.tokens_lost:,}"
+        shown.append(("tokens", tokens))
         how = [self.model, self.backend, self.dtype, self.device, self.path or self.engine]
         if self.note and self.note not in self.path:
             how.append(self.note)
@@ -136,6 +150,65 @@ class RunStats:
             for label, text in self.lines()
         )
         return f'<table class="hfnb-stats" style="border: none; margin-top: 8px">{rows}</table>'
+
+
+def stats_of(
+    store: RowStore,
+    work: Work,
+    info: EngineInfo,
+    memory: MemorySampler,
+    *,
+    wall_s: float,
+    chat: bool,
+) -> RunStats:
+    """Return the figures of a run, by what is known of its rows and of the engine's work."""
+    import numpy as np
+
+    wall = max(wall_s, 1e-9)
+    tokens_in, tokens_out = store.tokens()
+    answered, tokens_computed = store.computed()
+    latencies = store.latencies()
+    p50, p95 = np.percentile(latencies, [50, 95]).tolist() if len(latencies) else (None, None)
+    computed = work.prompt_tokens + work.padding_tokens
+    shortened, lost = store.shortened()
+    return RunStats(
+        rows=store.size,
+        ok=store.count("ok"),
+        failed=store.count("error"),
+        skipped=store.count("skipped"),
+        cancelled=store.count("cancelled"),
+        cut_off=store.cut_off(),
+        from_journal=store.came_from("journal"),
+        duplicates=store.came_from("duplicate"),
+        shortened=shortened,
+        tokens_lost=lost,
+        load_s=info.load_s,
+        wall_s=wall,
+        rows_per_s=answered / wall,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        tokens_per_s=tokens_computed / wall,
+        latency_p50_s=p50,
+        latency_p95_s=p95,
+        latency_shared=store.shared(),
+        padding=work.padding_tokens / computed if computed else 0.0,
+        peak_rss_bytes=memory.peak_bytes,
+        run_rss_bytes=max(0, memory.peak_bytes - memory.start_bytes),
+        peak_device_bytes=memory.peak_device_bytes if info.device != "cpu" else None,
+        model=info.model,
+        engine=info.engine,
+        path=work.path,
+        backend=info.backend,
+        device=info.device,
+        dtype=info.dtype,
+        note=info.note,
+        batches=work.batches,
+        batch_rows=work.batch_rows,
+        forwards=work.forwards,
+        recomputed_rows=work.recomputed_rows,
+        chat=chat,
+        memory=tuple(memory.samples),
+    )
 
 
 def size(count: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,11 +18,12 @@ STATUSES = ("cancelled", "ok", "error", "skipped")
 """A row is ``cancelled`` until it has another status."""
 FINISH_REASONS = ("eos", "stop", "length")
 SOURCES = ("generated", "journal", "duplicate")
-_OK, _ERROR, _SKIPPED = 1, 2, 3
+_FROM_JOURNAL = 1
+_CANCELLED, _OK, _ERROR, _SKIPPED = range(4)
 
 
 class RowStore:
-    """The rows of one run. One thread writes, others may read.
+    """The rows of one run. Several threads may write, but never the same row.
 
     Args:
         size: The number of rows.
@@ -29,6 +33,9 @@ class RowStore:
         self.size = size
         self.done = 0
         self.failed = 0
+        self.reused = 0
+        """Rows that were not computed in this run."""
+        self._lock = threading.Lock()
         self.outputs = Outputs(size)
         self.errors: dict[int, RowError] = {}
         self.skipped: dict[int, str] = {}
@@ -40,9 +47,18 @@ class RowStore:
         self._queue_s = np.full(size, np.nan, dtype=np.float32)
         self._latency_s = np.full(size, np.nan, dtype=np.float32)
         self._batch_rows = np.full(size, -1, dtype=np.int32)
+        self._truncated = np.zeros(size, dtype=np.int32)
+        self._earlier = np.zeros(size, dtype=bool)
+        """Rows that an earlier run of the same result has ended."""
 
-    def put(self, completion: Completion, output: Any) -> None:
-        """Note what an engine answered; ``output`` is what the user gets to see of it."""
+    def put(self, completion: Completion, output: Any, source: str = "generated") -> None:
+        """Note what an engine answered.
+
+        Args:
+            completion: The answer, or the error.
+            output: What the user gets to see of it.
+            source: Where it comes from, one of `SOURCES`.
+        """
         at = completion.row
         if completion.prompt_tokens is not None:
             self._prompt_tokens[at] = completion.prompt_tokens
@@ -59,25 +75,65 @@ class RowStore:
             self._new_tokens[at] = completion.new_tokens
         if completion.finish_reason in FINISH_REASONS:
             self._reason[at] = FINISH_REASONS.index(completion.finish_reason)
-        self._source[at] = 0
-        self.outputs.put(at, output)
-        self._status[at] = _OK
-        self.done += 1
+        if completion.truncated_tokens:
+            self._truncated[at] = completion.truncated_tokens
+        self._source[at] = SOURCES.index(source)
+        self._end(at, _OK, output, reused=source != "generated")
 
     def fail(self, at: int, error: RowError) -> None:
         """Note a row that failed."""
         self.errors[at] = error
-        self.outputs.put(at, None)
-        self._status[at] = _ERROR
-        self.failed += 1
-        self.done += 1
+        self._end(at, _ERROR, None)
 
     def skip(self, at: int, reason: str) -> None:
         """Note a row that got no prompt."""
         self.skipped[at] = reason
-        self.outputs.put(at, None)
-        self._status[at] = _SKIPPED
-        self.done += 1
+        self._end(at, _SKIPPED, None)
+
+    def truncated(self, at: int, tokens: int) -> None:
+        """Note how many tokens a row's prompt was shortened by."""
+        self._truncated[at] = tokens
+
+    def copy(self, first: int, at: int) -> None:
+        """Give a row what another one with the same prompt has come to."""
+        for column in (self._reason, self._prompt_tokens, self._new_tokens, self._truncated):
+            column[at] = column[first]
+        if self._status[first] == _ERROR:
+            self.fail(at, self.errors[first])
+            return
+        self._source[at] = SOURCES.index("duplicate")
+        output = self.outputs[first]
+        # What a parser made may be changed by the user, in one row and not in the other.
+        self._end(at, _OK, output if isinstance(output, str) else copy.deepcopy(output), True)
+
+    def is_done(self, at: int) -> bool:
+        """Whether a row has come to its end."""
+        return bool(self._status[at] != _CANCELLED)
+
+    def without(self, rows: Iterable[int]) -> RowStore:
+        """Return a copy in which some rows have not begun yet."""
+        again = np.fromiter(rows, dtype=np.intp)
+        new = RowStore(self.size)
+        for name in _COLUMNS:
+            column = getattr(self, name).copy()
+            column[again] = getattr(new, name)[again]
+            setattr(new, name, column)
+        new.outputs = self.outputs.without(again[self._status[again] != _CANCELLED].tolist())
+        left = set(again.tolist())
+        new.errors = {at: each for at, each in self.errors.items() if at not in left}
+        new.skipped = {at: each for at, each in self.skipped.items() if at not in left}
+        new.failed = len(new.errors)
+        new._earlier = new._status != _CANCELLED
+        new.done = new.reused = int(new._earlier.sum())
+        return new
+
+    def _end(self, at: int, status: int, output: Any, reused: bool = False) -> None:
+        with self._lock:
+            self.outputs.put(at, output)
+            self._status[at] = status
+            self.done += 1
+            self.failed += status == _ERROR
+            self.reused += reused
 
     def table(self, index: pd.Index) -> pd.DataFrame:
         """Return one line a row."""
@@ -91,6 +147,7 @@ class RowStore:
                 "queue_s": self._queue_s.astype("float64"),
                 "latency_s": self._latency_s.astype("float64"),
                 "batch_rows": _whole(self._batch_rows),
+                "truncated_tokens": self._truncated.astype("int64"),
                 "source": _named(self._source, SOURCES),
             },
             index=index,
@@ -106,7 +163,21 @@ class RowStore:
 
     def cut_off(self) -> int:
         """Return the number of rows that max_new_tokens ended."""
-        return int((self._reason == FINISH_REASONS.index("length")).sum())
+        return len(self.where_cut_off())
+
+    def where_cut_off(self) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Return the positions of the rows that max_new_tokens ended."""
+        return np.flatnonzero(
+            (self._status == _OK) & (self._reason == FINISH_REASONS.index("length"))
+        )
+
+    def came_from(self, source: str) -> int:
+        """Return the number of rows with a source."""
+        return int((self._source == SOURCES.index(source)).sum())
+
+    def shortened(self) -> tuple[int, int]:
+        """Return how many rows' prompts were shortened, and by how many tokens together."""
+        return int((self._truncated > 0).sum()), int(self._truncated.sum())
 
     def latencies(self) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return the latencies of the rows that are ok, in seconds."""
@@ -118,6 +189,15 @@ class RowStore:
     def shared(self) -> bool:
         """Whether any row was computed together with others."""
         return bool((self._batch_rows > 1).any())
+
+    def computed(self) -> tuple[int, int]:
+        """Return how many rows that are ok this run has answered, and with how many new tokens.
+
+        A row with the prompt of another one counts, and its tokens do not.
+        """
+        now = (self._status == _OK) & ~self._earlier & (self._source != _FROM_JOURNAL)
+        own = now & (self._source == SOURCES.index("generated"))
+        return int(now.sum()), int(self._new_tokens[own].clip(min=0).sum())
 
     def tokens(self) -> tuple[int, int]:
         """Return the tokens in and out of the rows that are ok."""
@@ -134,6 +214,11 @@ class RowStore:
         for at, reason in self.skipped.items():
             messages[at] = reason
         return strings_of(messages)
+
+
+_COLUMNS = """
+    _status _reason _source _prompt_tokens _new_tokens _queue_s _latency_s _batch_rows _truncated
+""".split()
 
 
 def _named(codes: np.ndarray[Any, Any], names: tuple[str, ...]) -> pd.Categorical[str]:

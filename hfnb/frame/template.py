@@ -6,7 +6,7 @@ Every error is found before a model is loaded, and names the nearest column.
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -61,13 +61,19 @@ class Template:
                 "in braces, such as 'What is the number {i} in french?'."
             )
 
+    @property
+    def shown(self) -> str:
+        """The text, as it was written."""
+        return self.text
+
     def rows(self, frame: pd.DataFrame, nulls: str = "skip") -> Iterator[str | Skipped | RowError]:
         """Yield each row's prompt, or why it has none."""
         for values in slices(frame, self.columns):
             for row in zip(*values.values(), strict=True):
-                yield self._render(dict(zip(self.columns, row, strict=True)), nulls)
+                yield self.render(dict(zip(self.columns, row, strict=True)), nulls)
 
-    def _render(self, row: dict[str, Any], nulls: str) -> str | Skipped | RowError:
+    def render(self, row: Mapping[str, Any], nulls: str = "skip") -> str | Skipped | RowError:
+        """Return the prompt of one row's values by column, in which ``None`` is a null."""
         parts: list[str] = []
         for literal, column, spec, conversion in self._pieces:
             parts.append(literal)

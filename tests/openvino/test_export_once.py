@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hfnb.engines import openvino_cache, openvino_export, openvino_identity
+from hfnb.engines import openvino_cache, openvino_export, folder_identity
 from hfnb.errors import ModelError, ModelFilesError
 from tests.needs import require
 from tests.openvino.conftest import FakeChild, export_of, write_weights
@@ -65,7 +65,7 @@ def test_a_readme_decides_nothing(child: FakeChild, model: Path) -> None:
 def test_weights_of_the_same_size_and_time_are_seen_to_be_others(
     child: FakeChild, model: Path, replaced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_identity, "_TICK_S", 0.0)  # or no hash would be remembered yet
+    monkeypatch.setattr(folder_identity, "_TICK_S", 0.0)  # or no hash would be remembered yet
     export_of(model)
     file = model / "model.safetensors"
     before = file.stat()
@@ -80,9 +80,9 @@ def test_weights_of_the_same_size_and_time_are_seen_to_be_others(
 def test_weights_are_read_once_while_nothing_changes(
     child: FakeChild, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_identity, "_TICK_S", 0.0)
+    monkeypatch.setattr(folder_identity, "_TICK_S", 0.0)
     export_of(model)
-    monkeypatch.setattr(openvino_identity, "_hash", lambda file: pytest.fail(f"{file} was read"))
+    monkeypatch.setattr(folder_identity, "_hash", lambda file: pytest.fail(f"{file} was read"))
     assert export_of(model).was_there
 
 
@@ -92,10 +92,8 @@ def test_a_file_that_was_just_written_is_read_again(
     """A second write within the clock's tick would leave size, times and inode as they are."""
     export_of(model)
     read: list[str] = []
-    real = openvino_identity._hash
-    monkeypatch.setattr(
-        openvino_identity, "_hash", lambda file: read.append(file.name) or real(file)
-    )
+    real = folder_identity._hash
+    monkeypatch.setattr(folder_identity, "_hash", lambda file: read.append(file.name) or real(file))
     export_of(model)
     assert "model.safetensors" in read
 
@@ -113,7 +111,7 @@ def test_a_snapshot_of_the_hub_is_known_by_its_commit(
     one, two = snapshots / ("1" * 40), snapshots / ("2" * 40)
     shutil.copytree(model, one)
     shutil.copytree(model, two)
-    monkeypatch.setattr(openvino_identity, "_hash", lambda file: pytest.fail(f"{file} was read"))
+    monkeypatch.setattr(folder_identity, "_hash", lambda file: pytest.fail(f"{file} was read"))
     assert export_of(one).folder.name.startswith("me-mine--fp32--")
     assert export_of(one).was_there
     assert not export_of(two).was_there

@@ -1,8 +1,9 @@
 """What a model's folder holds, as a short string that changes when the model does.
 
 A snapshot in the HF cache is known by its commit. Any other folder is known by the content of the
-files that decide an export. Reading gigabytes at each load would be slow, so the hash of a file is
-remembered beside its size, times and inode, and the file is read again when one of them changed.
+files that decide what the model answers. Reading gigabytes at each load would be slow, so the hash
+of a file is remembered beside its size, times and inode, and the file is read again when one of
+them changed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from hfnb.engines.openvino_formats import weight_files
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _WITH_WEIGHTS = ("*.json", "*.txt", "*.jinja", "*.model", "*.spm", "*.tiktoken", "*.codes")
-"""What else decides an export: the config, the tokenizer, and the chat template."""
+"""What else decides an answer: the config, the tokenizer, and the chat template."""
+_EXPORTED = "openvino*_model.*"
 _TICK_S = 2.0
 """A file written this short before its hash was taken may change again with the same times."""
 
@@ -56,7 +58,7 @@ def identity_of(folder: Path, *, with_code: bool = False, with_weights: bool = T
     patterns = (*_WITH_WEIGHTS, "additional_chat_templates/*", *(["*.py"] if with_code else []))
     files = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     if with_weights:
-        files |= set(weight_files(folder))
+        files |= {*weight_files(folder), *folder.glob(_EXPORTED)}
     hashes = _hashes(folder.resolve(), sorted(files))
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 

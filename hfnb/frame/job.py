@@ -1,0 +1,48 @@
+"""What a run is to do, apart from the model that does it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from hfnb.engines.base import Chat, Message, Prompt
+from hfnb.frame.prompts import PromptSource
+from hfnb.spec import GenerationSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A frame, a prompt for each row, and how they are answered."""
+
+    frame: pd.DataFrame
+    source: PromptSource
+    generation: GenerationSpec
+    into: str = "output"
+    """The name of the output column."""
+    after: Callable[[str], Any] | None = None
+    """What the user's chain does with a model's text."""
+    chat: bool = False
+    """Whether texts go through the model's chat template, as a user's message."""
+    template_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Further variables of the chat template."""
+    system: str | None = None
+    nulls: str = "skip"
+    too_long: str = "error"
+    on_error: str = "keep"
+    batch_size: int | Literal["auto"] = "auto"
+    journal: Path | None = None
+    """The journal's file; ``None`` to do without."""
+
+    def prompt_for(self, rendered: Prompt) -> Prompt:
+        """Return what the engine gets for a row's text or messages."""
+        before = (Message("system", self.system),) if self.system else ()
+        if not isinstance(rendered, str):
+            return Chat((*before, *rendered.messages), options=self.template_options)
+        if not self.chat:
+            return rendered
+        messages = (*before, Message("user", rendered))
+        return Chat(messages, options=self.template_options)
