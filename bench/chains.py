@@ -90,7 +90,7 @@ def _batch(
     outputs: dict[str, list[str]] = {}
 
     def by_run() -> None:
-        result = hfnb.run(frame, template, llm, progress=False)
+        result = hfnb.run(frame, template, llm, progress=False, journal=False)
         outputs["run"] = result.data["output"].tolist()
 
     def by_chain() -> None:

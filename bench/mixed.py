@@ -77,7 +77,9 @@ def _table(dtype: str) -> str:
         outputs["sorted"] = texts
 
     def ours() -> None:
-        result = hfnb.run(frame, "{prompt}", llm, max_new_tokens=NEW_TOKENS, progress=False)
+        result = hfnb.run(
+            frame, "{prompt}", llm, max_new_tokens=NEW_TOKENS, progress=False, journal=False
+        )
         outputs["hfnb"] = result.data["output"].tolist()
         outputs["stats"] = [str(result.stats).replace(folder, "llama-100m")]
 

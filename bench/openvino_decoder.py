@@ -36,7 +36,7 @@ def run() -> str:
     stats: list[str] = []
 
     def ours() -> None:
-        result = hfnb.run(frame, "{prompt}", llm, progress=False)
+        result = hfnb.run(frame, "{prompt}", llm, progress=False, journal=False)
         assert result.stats.ok == len(prompts)
         stats[:] = [str(result.stats).replace(str(folder), "llama-100m")]
 

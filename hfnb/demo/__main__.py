@@ -26,7 +26,8 @@ def main() -> None:
     df = pd.DataFrame({"question": [f"What is the number {i} in french?" for i in numbers]})
     print(_CALLS, flush=True)
     llm = hfnb.load("hfnb/numbers-fr")
-    print(hfnb.run(df, "{question}", llm, into="french", max_new_tokens=32))
+    # Without the journal, so that each demo measures anew.
+    print(hfnb.run(df, "{question}", llm, into="french", max_new_tokens=32, journal=False))
 
 
 if __name__ == "__main__":

@@ -24,20 +24,23 @@ def repeats(generation: GenerationSpec) -> bool:
     return generation.repeats and generation.get("max_time") is None
 
 
-def context_of(engine: Engine, generation: GenerationSpec) -> dict[str, Any] | None:
+def context_of(
+    engine: Engine, fingerprint: str, generation: GenerationSpec
+) -> dict[str, Any] | None:
     """Return what answers depend on beside their prompts; ``None`` where that can't be told.
 
     Args:
         engine: The model.
+        fingerprint: What tells it from any other; see `hfnb.engines.base.Engine`.
         generation: How it generates.
     """
-    if not repeats(generation) or not engine.fingerprint:
+    if not repeats(generation) or not fingerprint:
         return None
     info = engine.info
     return {
         "version": _VERSION,
         "model": info.model,
-        "fingerprint": engine.fingerprint,
+        "fingerprint": fingerprint,
         "task": info.task,
         "backend": info.backend,
         "device": info.device.partition(":")[0],

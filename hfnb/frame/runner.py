@@ -152,7 +152,7 @@ class Run:
         job = self.job
         if job.journal is None or not len(job.frame):
             return None
-        context = context_of(engine, job.generation)
+        context = context_of(engine, self.fingerprint, job.generation)
         if context is None:
             return None
         return RunJournal(job.journal, context, context_key(context))

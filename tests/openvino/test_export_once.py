@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hfnb.engines import openvino_cache, openvino_export, folder_identity
+from hfnb.engines import folder_identity, openvino_cache, openvino_export
 from hfnb.errors import ModelError, ModelFilesError
 from tests.needs import require
 from tests.openvino.conftest import FakeChild, export_of, write_weights
