@@ -20,6 +20,7 @@ BENCHES = {
     "import": "import_time",
     "overhead": "overhead",
     "mixed": "mixed",
+    "journal": "journal",
     "chains": "chains",
     "openvino": "openvino_decoder",
 }

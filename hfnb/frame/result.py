@@ -171,8 +171,7 @@ class RunResult:
         Raises:
             Exception: What made the run fail as a whole. An interrupt ends the run, too.
         """
-        if self.running:
-            _wait(self, Silent())
+        _wait(self, Silent())
         return self
 
     def __len__(self) -> int:

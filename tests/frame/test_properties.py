@@ -42,8 +42,8 @@ INDEXES = {
 
 @st.composite
 def frames(draw: Any) -> pd.DataFrame:
-    """Frames of 0 to 200 rows, whose cells are picked from a few drawn values."""
-    size = draw(st.integers(0, 200))
+    """Frames of 0 to 2,000 rows, whose cells are picked from a few drawn values."""
+    size = draw(st.integers(0, 200) | st.integers(0, 2000))
     picks = np.random.default_rng(draw(st.integers(0, 2**32)))
     columns = {}
     for name in ("x", "y z"):
@@ -65,6 +65,40 @@ def expected_prompt(x: Any, y: Any) -> str | None:
     if any(not isinstance(each, list) and pd.isna(each) for each in (x, y)):
         return None
     return f"[{text_of(x)}|{text_of(y)}]"
+
+
+TEMPLATES = st.lists(
+    st.sampled_from(
+        ["{x}", "{y z}", "{x!r}", "{x:>9}", "{y z!s}", "{{", "}}", "{{x}}", "é🎈", " \n"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+@settings(max_examples=40, deadline=None)
+@given(frames(), TEMPLATES, st.sampled_from(["skip", "empty"]), st.integers(1, 40))
+def test_every_template_gives_each_row_one_status_and_what_it_has_alone(
+    df: pd.DataFrame, template: str, nulls: Any, longest: int
+) -> None:
+    columns = [name for name in ("x", "y z") if f"{{{name}" in template.replace("{{", "")]
+    if not columns:
+        template, columns = template + "{x}", ["x"]
+    engine = hfnb.EchoEngine(fail=faulty, context_length=longest)
+    options: Any = {"nulls": nulls, "progress": False}
+    result = hfnb.run(df, template, engine, **options)
+    pd.testing.assert_index_equal(result.data.index, df.index)
+    assert result.rows["status"].isin(["ok", "error", "skipped"]).all()
+    assert result.rows["error"].isna().eq(result.rows["status"] == "ok").all()
+    assert result.data["output"].notna().eq(result.rows["status"] == "ok").all()
+    if nulls == "skip":
+        missing = df[columns].isna().any(axis=1)
+        assert (result.rows["status"].to_numpy()[missing.to_numpy()] == "skipped").all()
+    kept = ["status", "finish_reason", "error", "prompt_tokens", "new_tokens"]
+    for at in range(0, len(df), max(1, len(df) // 5)):
+        alone = hfnb.run(df.iloc[[at]], template, engine, **options)
+        pd.testing.assert_frame_equal(alone.rows[kept], result.rows[kept].iloc[[at]])
+        pd.testing.assert_frame_equal(alone.data, result.data.iloc[[at]])
 
 
 @settings(max_examples=60, deadline=None)
