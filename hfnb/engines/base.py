@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeGuard
 
 from hfnb.errors import RowError
 from hfnb.spec import GenerationSpec, Task
@@ -131,7 +131,6 @@ class Work:
     """The way that was taken, where the engine has several, and why."""
 
 
-@runtime_checkable
 class Engine(Protocol):
     """Answers requests. Safe to be called from several threads."""
 
@@ -192,3 +191,8 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the model's memory back. The engine can't be used afterwards."""
+
+
+def is_engine(value: object) -> TypeGuard[Engine]:
+    """Whether a value is an engine. Looks at nothing that takes time, such as a fingerprint."""
+    return isinstance(getattr(value, "info", None), EngineInfo)

@@ -6,15 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from hfnb.engines.base import Engine
+from hfnb.engines.base import Engine, is_engine
 from hfnb.errors import ModelError, OptionError
 from hfnb.frame.prompts import Parts
 from hfnb.spec import GenerationSpec
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
-
-Model = "HuggingFacePipeline | Engine | str"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +63,10 @@ def load_model(
         from hfnb.loading import load as load_by_name
 
         model = load_by_name(model)
-    if isinstance(model, Engine):
+    if is_engine(model):
         return model, Settings()
-    return model.engine, Settings(
-        model.generation, model.batch_size, model.chat, model.chat_template_kwargs
-    )
+    llm: Any = model
+    return llm.engine, Settings(llm.generation, llm.batch_size, llm.chat, llm.chat_template_kwargs)
 
 
 def decide_chat(chat: bool | Literal["auto"], engine: Engine) -> bool:
@@ -90,7 +87,7 @@ def decide_chat(chat: bool | Literal["auto"], engine: Engine) -> bool:
 
 
 def _checked(llm: object) -> HuggingFacePipeline | Engine | str:
-    if isinstance(llm, (str, Engine)) or hasattr(llm, "engine"):
+    if isinstance(llm, str) or is_engine(llm) or hasattr(llm, "engine"):
         return llm  # type: ignore[return-value]
     raise OptionError(
         f"llm is what hfnb.load returns, a model's name, or an engine; not {type(llm).__name__}."

@@ -85,6 +85,11 @@ class RunStats:
     memory: tuple[tuple[float, int], ...] = dataclasses.field(default=(), repr=False)
     """(seconds, resident bytes) over the run."""
 
+    @property
+    def unique_rows(self) -> int:
+        """Rows that are ok and had a prompt of their own."""
+        return self.ok - self.duplicates
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures by name."""
         return dataclasses.asdict(self)
