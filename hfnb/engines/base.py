@@ -117,6 +117,8 @@ class Work:
     """Forward passes of the model."""
     prompt_tokens: int = 0
     """Prompt tokens that were computed."""
+    shared_tokens: int = 0
+    """Prompt tokens that were not computed, since another row had computed them."""
     padding_tokens: int = 0
     """Positions computed beside them only to make a batch rectangular."""
     new_tokens: int = 0

@@ -13,6 +13,7 @@ from hfnb.errors import EngineError, RowError
 
 if TYPE_CHECKING:
     from hfnb.engines.call import Call
+    from hfnb.engines.prefixes import Prefix
 
 
 class RowState(Protocol):
@@ -40,6 +41,8 @@ class Row:
     context_ids: list[int] = dataclasses.field(default_factory=list)
     """What stands before the new tokens: the prompt, or an encoder-decoder's start token."""
     state: RowState | None = None
+    prefix: Prefix | None = None
+    """The first tokens of the prompt, where an engine computes them for several rows at once."""
     problem: RowError | None = None
     """Why it failed."""
     new_ids: list[int] = dataclasses.field(default_factory=list)
@@ -48,6 +51,16 @@ class Row:
     batch_rows: int = 1
     _growing: GrowingText | None = None
     _shown: int = 0
+
+    @property
+    def shared_tokens(self) -> int:
+        """How many tokens of the prompt are computed for several rows at once."""
+        return 0 if self.prefix is None else len(self.prefix)
+
+    @property
+    def own_tokens(self) -> int:
+        """How many tokens of the prompt are computed for this row alone."""
+        return len(self.prompt_ids) - self.shared_tokens
 
     def begin(self, now: float) -> None:
         """Note when its computation began; a row that is tried again began before."""

@@ -246,12 +246,13 @@ def _show(row: Row, delta: Delta | None) -> None:
 
 def _note_start(group: list[Row], batch: Batch, now: float) -> None:
     """Note when rows began, what their prompts cost, and how many were computed together."""
-    longest = max(len(row.prompt_ids) for row in group)
+    longest = max(row.own_tokens for row in group)
     for row in group:
         row.begin(now)
         work = row.call.work
-        work.prompt_tokens += len(row.prompt_ids)
-        work.padding_tokens += longest - len(row.prompt_ids) if batch.pads else 0
+        work.prompt_tokens += row.own_tokens
+        work.shared_tokens += row.shared_tokens
+        work.padding_tokens += longest - row.own_tokens if batch.pads else 0
     active = batch.rows
     for row in active:
         row.batch_rows = max(row.batch_rows, len(active))

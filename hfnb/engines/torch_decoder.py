@@ -2,6 +2,9 @@
 
 Prompts are computed in groups of nearly equal length. All rows then decode together; a row that
 finishes leaves at once, and waiting rows take its place.
+
+What prompts begin with alike is computed once, where the model's attention can read it from a place
+of its own: such rows have only their other tokens in the cache.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from hfnb.engines.prefixes import Prefix
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
-from hfnb.engines.torch_attention import attend_in, groups_of
+from hfnb.engines.torch_attention import KeysAndValues, Shared, attend_in, groups_of, reads_prefixes
 from hfnb.engines.torch_cache import RowCache, order_after_keep
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import Planner, prefill_tokens
+from hfnb.engines.torch_prefix import Prefixes
 from hfnb.engines.torch_sampling import choose, stopped_by_grammar
 from hfnb.errors import RowError
 
@@ -31,6 +36,9 @@ class DecoderBatch:
         self.rows: list[Row] = []
         self._loaded = loaded
         self._planner = Planner(loaded, prefill_tokens(loaded))
+        self._prefixes = Prefixes()
+        self.shares_prefixes = reads_prefixes(loaded.model)
+        """Whether prefixes are computed once; set to false to compare."""
         self._cache: RowCache | None = None
         self._last = torch.empty(0, dtype=torch.long)
         """The newest token of each row."""
@@ -40,22 +48,36 @@ class DecoderBatch:
         self._planner.measure()
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
-        """Take rows of nearly equal length, when enough of them fit."""
-        return self._planner.take(waiting, self.rows, limit)
+        """Take rows with the same prefix and of nearly equal length, when enough of them fit."""
+        if not self.shares_prefixes:
+            return self._planner.take(waiting, self.rows, limit)
+        if not self._planner.has_room(waiting, self.rows, limit):
+            return []
+        alike = self._prefixes.alike(waiting)
+        prefix_tokens = self._prefixes.tokens_with(alike[-1].prefix)
+        group = self._planner.take(alike, self.rows, limit, prefix_tokens)
+        taken = set(group)
+        waiting[:] = [row for row in waiting if row not in taken]
+        return group
 
     @torch.inference_mode()
     def start(self, group: list[Row]) -> Tokens:
         """Compute the prompts of a group and return each row's first token."""
-        lengths = [len(row.prompt_ids) for row in group]
+        prefix = group[0].prefix
+        shared: list[Shared] = []
+        if prefix is not None:
+            shared = [Shared.by(range(len(group)), self._layers_of(prefix, group[0]))]
+        lengths = [row.own_tokens for row in group]
         longest = max(lengths)
         ids = torch.full((len(group), longest), self._loaded.pad_id)
         mask = torch.zeros((len(group), longest), dtype=torch.long)
         for i, row in enumerate(group):
-            ids[i, longest - lengths[i] :] = torch.tensor(row.prompt_ids)
+            ids[i, longest - lengths[i] :] = torch.tensor(row.prompt_ids[row.shared_tokens :])
             mask[i, longest - lengths[i] :] = 1
-        positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0)
+        positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0) + group[0].shared_tokens
         filled = DynamicCache()
-        logits = self._forward(ids, mask, positions, filled)
+        with attend_in([(slice(0, len(group)), longest)], shared):
+            logits = self._forward(ids, mask, positions, filled)
         tokens = choose(logits, group)
         if self._cache is None:
             self._cache = RowCache(len(filled.layers), len(group))
@@ -71,9 +93,10 @@ class DecoderBatch:
         assert cache is not None  # rows are here only after a start
         cache.prepare()
         mask = cache.mask(1, self._loaded.device)
-        positions = torch.tensor(cache.lengths).unsqueeze(-1)
+        before = [row.shared_tokens for row in self.rows]
+        positions = (torch.tensor(cache.lengths) + torch.tensor(before)).unsqueeze(-1)
         # Each row also reads the column that this step writes.
-        with attend_in(groups_of([length + 1 for length in cache.lengths])):
+        with attend_in(groups_of([length + 1 for length in cache.lengths]), self._shared()):
             logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
         cache.advance()
         self._last = choose(logits, self.rows)
@@ -100,14 +123,43 @@ class DecoderBatch:
         others = [row for row in self.rows if row not in rows]
         if self._cache is not None and (not others or self._cache.torn):
             again += others
-            self.clear()
+            self._let_go()
+        self._prefixes.drop_idle(self.rows)
         self._loaded.release_cache()
         return again
 
     def clear(self) -> None:
         """Let all rows go, and their memory."""
+        self._let_go()
+        self._prefixes.clear()
+
+    def _let_go(self) -> None:
         self.rows = []
         self._cache, self._last = None, self._last[:0]
+
+    def _layers_of(self, prefix: Prefix, row: Row) -> list[KeysAndValues]:
+        """Return the keys and values of a prefix; compute them, if ``row`` is the first with it."""
+        if prefix.layers is None:
+            ids = torch.tensor([prefix.ids])
+            filled = DynamicCache()
+            positions = torch.arange(len(prefix)).unsqueeze(0)
+            self._forward(ids, torch.ones_like(ids), positions, filled)
+            layers: Sequence[Any] = filled.layers
+            prefix.layers = [(layer.keys, layer.values) for layer in layers]
+            work = row.call.work
+            work.forwards += 1
+            work.prompt_tokens += len(prefix)
+            work.shared_tokens -= len(prefix)  # the row counts as the others do
+        self._prefixes.keep(prefix, self.rows, self._planner.prefix_budget)
+        return prefix.layers
+
+    def _shared(self) -> list[Shared]:
+        """Return the prefixes of the rows, each with the places of those that have it."""
+        places: dict[Prefix, list[int]] = {}
+        for i, row in enumerate(self.rows):
+            if row.prefix is not None:
+                places.setdefault(row.prefix, []).append(i)
+        return [Shared.by(rows, prefix.layers or ()) for prefix, rows in places.items()]
 
     def _forward(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any

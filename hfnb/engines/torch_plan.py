@@ -18,6 +18,8 @@ _EVEN = 0.85
 """A group that is large enough ends before a prompt shorter than this share of its longest."""
 _KV_SHARE = 0.4
 """The share of free memory that keys and values may take."""
+_PREFIX_SHARE = 0.25
+"""The share of these that prefixes may take which no row needs just now."""
 
 
 class Planner:
@@ -39,30 +41,44 @@ class Planner:
         """Look how much memory is free for keys and values, before the first row."""
         self._tokens_that_fit = int(memory_free() * _KV_SHARE) // self._bytes_per_token
 
-    def take(self, waiting: list[Row], active: Sequence[Row], limit: int) -> list[Row]:
+    @property
+    def prefix_budget(self) -> int:
+        """The most tokens of prefixes to keep that no row needs just now."""
+        return int(self._tokens_that_fit * _PREFIX_SHARE)
+
+    def has_room(self, waiting: Sequence[Row], active: Sequence[Row], limit: int) -> bool:
+        """Whether to take rows now, or better to go on decoding."""
+        free = limit - len(active)
+        # A forward pass for a few rows costs nearly as much as for many: wait for room.
+        enough = not active or free >= min(limit // 4, len(waiting))
+        return bool(waiting) and free > 0 and enough
+
+    def take(
+        self, waiting: list[Row], active: Sequence[Row], limit: int, prefix_tokens: int = 0
+    ) -> list[Row]:
         """Take the rows to compute next off the end of ``waiting``, longest first.
 
         Args:
-            waiting: Sorted by length, the longest last.
+            waiting: Sorted by length, the longest last; all have the same prefix, or none.
             active: The rows that are being decoded.
             limit: The most rows to decode together.
+            prefix_tokens: What prefixes take of the memory for keys and values.
 
         Returns:
             The rows; none while it is better to go on decoding.
         """
-        free = limit - len(active)
-        # A forward pass for a few rows costs nearly as much as for many: wait for room.
-        if not waiting or free <= 0 or (active and free < max(1, min(limit // 4, len(waiting)))):
+        if not self.has_room(waiting, active, limit):
             return []
-        longest = len(waiting[-1].prompt_ids)
-        held = sum(len(row.prompt_ids) + row.most_new for row in active)
+        free = limit - len(active)
+        longest = waiting[-1].own_tokens
+        held = prefix_tokens + sum(row.own_tokens + row.most_new for row in active)
         group: list[Row] = []
         while waiting and len(group) < free:
             row = waiting[-1]
             computed = len(group) * longest
-            held += len(row.prompt_ids) + row.most_new
+            held += row.own_tokens + row.most_new
             full = computed + longest > self._most
-            uneven = computed >= self._most // 4 and len(row.prompt_ids) < _EVEN * longest
+            uneven = computed >= self._most // 4 and row.own_tokens < _EVEN * longest
             if group and (full or uneven):
                 break
             if held > self._tokens_that_fit and (group or active):

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hfnb.engines import torch_attention
 from hfnb.engines.base import Completion, Delta, Request, Work
 from hfnb.engines.registry import load_engine
 from hfnb.engines.torch_engine import TorchEngine
+from hfnb.engines.torch_model import wrap
 from hfnb.spec import GenerationSpec, ModelSpec
 
 # Of many lengths, and twenty, so that batches of 3 and of 16 have rows that join late.
@@ -42,6 +46,20 @@ def engine_of(folder: Path) -> TorchEngine:
     engine = load_engine(ModelSpec(str(folder), device="cpu", dtype="float32"))
     assert isinstance(engine, TorchEngine)
     return engine
+
+
+def random_engine(config_class: str, options: dict[str, Any], folder: Path) -> TorchEngine:
+    """Make a random decoder with the tokenizer of a folder, and load it as `engine_of` does."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = getattr(transformers, config_class)(vocab_size=len(tokenizer), **options)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    for each in model.parameters():
+        if each.dim() > 1:
+            torch.nn.init.normal_(each, std=0.3)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    torch_attention.use(model)
+    return TorchEngine(wrap(model, tokenizer, config.model_type, "text-generation"))
 
 
 def with_settings(folder: Path, target: Path, file: str, **changes: Any) -> Path:

@@ -13,10 +13,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from hfnb.engines import torch_attention
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.engines.torch_model import wrap
-from tests.engines.reference import PROMPTS, reference, streamed, texts
+from tests.engines.reference import PROMPTS, random_engine, reference, streamed, texts
 
 _SHARED = {
     "hidden_size": 64,
@@ -27,6 +26,7 @@ _SHARED = {
     "max_position_embeddings": 256,
 }
 _GEMMA = {**_SHARED, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8}
+_FALCON = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 _SMALL = {"n_embd": 64, "n_layer": 2, "n_head": 4}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral, sliding window": ("MistralConfig", {**_SHARED, "sliding_window": 8}),
@@ -43,8 +43,8 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("Olmo2Config", _SHARED),
     "cohere": ("CohereConfig", _SHARED),
     "granite": ("GraniteConfig", _SHARED),
-    "falcon": ("FalconConfig", {"hidden_size": 64, "num_hidden_layers": 2}),
-    "falcon, alibi": ("FalconConfig", {"hidden_size": 64, "num_hidden_layers": 2, "alibi": True}),
+    "falcon": ("FalconConfig", _FALCON),
+    "falcon, alibi": ("FalconConfig", {**_FALCON, "alibi": True}),
     "mpt": ("MptConfig", {"d_model": 64, "n_heads": 4, "n_layers": 2}),
     "gptj": ("GPTJConfig", {**_SMALL, "rotary_dim": 8}),
     "gpt_neo, local attention": (
@@ -66,19 +66,8 @@ def test_batched_answers_are_those_of_generate_alone(
     name: str, tiny_model: Callable[[str], Path]
 ) -> None:
     class_name, options = ARCHITECTURES[name]
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model("llama"))
-    if class_name == "FalconConfig":
-        options = {**options, "num_attention_heads": 4}
-    config = getattr(transformers, class_name)(vocab_size=len(tokenizer), **options)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    for each in model.parameters():
-        if each.dim() > 1:
-            torch.nn.init.normal_(each, std=0.3)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    torch_attention.use(model)
-    engine = TorchEngine(wrap(model, tokenizer, name, "text-generation"))
-    prompts = PROMPTS[:10]
+    engine = random_engine(class_name, options, tiny_model("llama"))
+    prompts = [*PROMPTS[:10], *("one two three " * 14 + each for each in PROMPTS[:8])]
 
     assert texts(engine, prompts, batch_size=4, max_new_tokens=10) == [
         reference(engine, prompt, max_new_tokens=10) for prompt in prompts
