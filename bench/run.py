@@ -21,6 +21,8 @@ BENCHES = {
     "overhead": "overhead",
     "mixed": "mixed",
     "journal": "journal",
+    "prefix": "prefix",
+    "prefix_labels": "prefix_labels",
     "chains": "chains",
     "openvino": "openvino_decoder",
 }
