@@ -58,6 +58,8 @@ class RunStats:
     """Whether rows were computed together."""
     padding: float
     """Share of the computed prompt positions that were padding, 0 to 1."""
+    shared_tokens: int
+    """Prompt tokens that were not computed, since another row had computed them."""
     peak_rss_bytes: int
     """The most memory of this process during the run, as the operating system counts it."""
     run_rss_bytes: int
@@ -130,6 +132,8 @@ class RunStats:
             memory += f" · peak on {self.device} {size(self.peak_device_bytes)}"
         shown.append(("memory", memory))
         tokens = f"{self.tokens_in:,} in · {self.tokens_out:,} out · {self.padding:.1%} padding"
+        if self.shared_tokens:
+            tokens += f" · {self.shared_tokens:,} in shared beginnings"
         if self.shortened:
             tokens += f" · {self.shortened:,} prompts shortened by {self.tokens_lost:,}"
         shown.append(("tokens", tokens))
@@ -197,6 +201,7 @@ def stats_of(
         latency_p95_s=p95,
         latency_shared=store.shared(),
         padding=work.padding_tokens / computed if computed else 0.0,
+        shared_tokens=work.shared_tokens,
         peak_rss_bytes=memory.peak_bytes,
         run_rss_bytes=max(0, memory.peak_bytes - memory.start_bytes),
         peak_device_bytes=memory.peak_device_bytes if info.device != "cpu" else None,
