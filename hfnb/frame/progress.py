@@ -22,7 +22,8 @@ class Progress(NamedTuple):
 
     done: int
     """Rows that have a status."""
-    total: int
+    total: int | None
+    """Rows in all; ``None`` while the end of an iterator is not in sight."""
     failed: int
     elapsed_s: float
     """Seconds since the run began."""
@@ -36,19 +37,20 @@ class Progress(NamedTuple):
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at this rate; ``None`` before the first row."""
+        """Seconds left at this rate; ``None`` before the first row, or without a total."""
         rate = self.rows_per_s
-        return (self.total - self.done) / rate if rate > 0 else None
+        return (self.total - self.done) / rate if rate > 0 and self.total is not None else None
 
     def __str__(self) -> str:
         """Return one line: rows, rate, time left, failures."""
-        parts = [f"{self.done:,}/{self.total:,} rows"]
+        total = "" if self.total is None else f"/{self.total:,}"
+        parts = [f"{self.done:,}{total} rows"]
         if self.done > self.reused:
             parts.append(f"{number(self.rows_per_s)} rows/s")
-        if self.done < self.total and self.left_s is not None:
-            parts.append(f"{duration(self.left_s)} left")
-        elif self.done >= self.total:
+        if self.total is not None and self.done >= self.total:
             parts.append(duration(self.elapsed_s))
+        elif self.left_s is not None:
+            parts.append(f"{duration(self.left_s)} left")
         parts.append(f"{self.failed:,} failed")
         return " · ".join(parts)
 

@@ -18,7 +18,7 @@ from hfnb.frame.progress import Progress, display_for
 from hfnb.frame.prompts import take_apart
 from hfnb.frame.result import RunResult, follow, own_copy
 from hfnb.frame.runner import Run
-from hfnb.frame.template import check_columns
+from hfnb.frame.template import check_columns, refuse_nulls
 from hfnb.journal_file import default_path
 from hfnb.options import split_options
 from hfnb.spec import GenerationSpec, check_batch_size
@@ -119,7 +119,7 @@ def run(
     frame = own_copy(df if limit is None else df.iloc[: _check_limit(limit)])
     _check_into(into, df, overwrite=overwrite)
     if nulls == "raise":
-        _refuse_nulls(frame, parts.source.columns)
+        refuse_nulls(frame, parts.source.columns)
     split_options(options, _OWN_OPTIONS)
     _check_chat(chat, system)
     given = GenerationSpec.of(**{**parts.options, **options})
@@ -218,14 +218,3 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         shown = ", ".join(map(repr, choices))
         raise OptionError(f"{name}={value!r} is unknown.{closest(value, choices)} Use {shown}.")
-
-
-def _refuse_nulls(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    missing = frame[list(columns)].isna()
-    count = int(missing.any(axis=1).sum())
-    if count:
-        names = ", ".join(repr(name) for name in columns if missing[name].any())
-        raise TemplateError(
-            f"{count:,} of {len(frame):,} rows have a null in {names}. Fill them, drop them, or "
-            "use nulls='skip' or nulls='empty'."
-        )

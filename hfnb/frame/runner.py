@@ -97,6 +97,10 @@ class Run:
         """Ask the worker to end after its current decoding step."""
         self._cancel.set()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end, but no longer than so many seconds."""
+        self._finished.wait(timeout_s)
+
     def progress(self) -> Progress:
         """Return how far the run is."""
         until = time.perf_counter() if self._ended is None else self._ended

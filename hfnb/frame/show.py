@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -30,7 +31,7 @@ class View(NamedTuple):
 
     frame: pd.DataFrame
     """The input."""
-    outputs: Outputs
+    outputs: Outputs | Sequence[Any]
     rows: pd.DataFrame
     columns: tuple[str, ...]
     """The columns of the prompt."""
@@ -70,7 +71,7 @@ def _cell(value: Any) -> str:
 
 
 def _caption(view: View) -> str:
-    shown, total = len(_shown(view)), len(view.rows)
+    shown, total = len(_shown(view)), view.stats.rows
     if shown == total:
         return ""
     more = f": the first {_ROWS}, and the first that failed after them" if shown > _ROWS else ""

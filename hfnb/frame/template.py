@@ -157,6 +157,22 @@ def check_columns(columns: Iterable[str], frame: pd.DataFrame) -> None:
             raise TemplateError(_unknown_column(name, there))
 
 
+def refuse_nulls(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Check that no row has a null in one of the prompt's columns.
+
+    Raises:
+        TemplateError: How many rows have, and where.
+    """
+    missing = frame[list(columns)].isna()
+    count = int(missing.any(axis=1).sum())
+    if count:
+        names = ", ".join(repr(name) for name in columns if missing[name].any())
+        raise TemplateError(
+            f"{count:,} of {len(frame):,} rows have a null in {names}. Fill them, drop them, or "
+            "use nulls='skip' or nulls='empty'."
+        )
+
+
 def _unknown_column(name: str, there: Sequence[Any]) -> str:
     if name.isdecimal() and len(name) < 9 and int(name) in there:
         return (
