@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError, JournalWarning
     from hfnb.exporting import export, exports
+    from hfnb.frame.parts_result import PartsResult
     from hfnb.frame.progress import Progress
     from hfnb.frame.result import RunResult, last_result
     from hfnb.frame.run import run
@@ -33,6 +34,7 @@ _HOMES = {
     "HfnbError": "hfnb.errors",
     "HuggingFacePipeline": "hfnb.llm",
     "JournalWarning": "hfnb.errors",
+    "PartsResult": "hfnb.frame.parts_result",
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
@@ -52,6 +54,7 @@ __all__ = [
     "HfnbError",
     "HuggingFacePipeline",
     "JournalWarning",
+    "PartsResult",
     "Progress",
     "RunResult",
     "RunStats",

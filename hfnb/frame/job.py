@@ -36,6 +36,8 @@ class Job:
     batch_size: int | Literal["auto"] = "auto"
     journal: Path | None = None
     """The journal's file; ``None`` to do without."""
+    given: Any = None
+    """The table that the frame was made from, where it was not a pandas frame."""
 
     def prompt_for(self, rendered: Prompt) -> Prompt:
         """Return what the engine gets for a row's text or messages."""

@@ -14,16 +14,18 @@ from hfnb.frame.manifest import manifest_of
 from hfnb.frame.progress import Display, Progress, Silent
 from hfnb.frame.runner import Run
 from hfnb.frame.stats import RunStats
+from hfnb.frame.tables import with_output
 
 if TYPE_CHECKING:
     from hfnb.engines.base import Engine
+    from hfnb.frame.parts_result import PartsResult
     from hfnb.llm import HuggingFacePipeline
 
 _COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
-_last: RunResult | None = None
+_last: RunResult | PartsResult | None = None
 
 
-def last_result() -> RunResult | None:
+def last_result() -> RunResult | PartsResult | None:
     """Return what the last run left, also after an interrupt; ``None`` before the first run.
 
     While a run goes on it is that run's, as far as it has come.
@@ -58,13 +60,12 @@ class RunResult:
         self._made: dict[str, Any] = {}
 
     @property
-    def data(self) -> pd.DataFrame:
-        """A new DataFrame: the input's rows, order and index, and the output column.
+    def data(self) -> Any:
+        """A new table of the kind that was given: the input's rows in their order, and the output.
 
-        Its ``attrs["hfnb"]`` is the `manifest`.
+        A pandas frame keeps its index, and its ``attrs["hfnb"]`` is the `manifest`.
         """
-        data: pd.DataFrame = self._kept("data", self._data)
-        return data
+        return self._kept("data", self._data)
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -194,10 +195,12 @@ class RunResult:
         lines: pd.DataFrame = self._kept("lines", lambda: store.table(job.frame.index.copy()))
         return lines
 
-    def _data(self) -> pd.DataFrame:
+    def _data(self) -> Any:
         job = self._run.job
-        data = own_copy(job.frame)
         outputs: Any = self._run.store.outputs.array()
+        if job.given is not None:
+            return with_output(job.given, job.into, outputs)
+        data = own_copy(job.frame)
         if job.into in data.columns:
             data[job.into] = outputs
         else:
@@ -240,6 +243,18 @@ def follow(result: RunResult, display: Display, *, wait: bool = True) -> RunResu
         _wait(result, display)
     else:
         result._run.start()
+    return result
+
+
+def follow_parts(run: Callable[..., PartsResult], display: Display) -> PartsResult:
+    """Run in parts, and keep the result as the last one, also that of an interrupt."""
+    global _last
+    try:
+        result = run(display=display)
+    except BaseException as problem:
+        _last = getattr(problem, "result", _last)
+        raise
+    _last = result
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,18 +13,22 @@ import pandas as pd
 
 from hfnb.engines.base import Engine
 from hfnb.errors import OptionError, TemplateError, closest
+from hfnb.frame.folders import check_part_rows
+from hfnb.frame.given import read_given
 from hfnb.frame.job import Job
 from hfnb.frame.model import check_model, decide_chat, load_model
 from hfnb.frame.progress import Progress, display_for
 from hfnb.frame.prompts import take_apart
-from hfnb.frame.result import RunResult, follow, own_copy
+from hfnb.frame.result import RunResult, follow, follow_parts, own_copy
 from hfnb.frame.runner import Run
-from hfnb.frame.template import check_columns, refuse_nulls
+from hfnb.frame.stream import stream
+from hfnb.frame.template import refuse_nulls
 from hfnb.journal_file import default_path
 from hfnb.options import split_options
 from hfnb.spec import GenerationSpec, check_batch_size
 
 if TYPE_CHECKING:
+    from hfnb.frame.parts_result import PartsResult
     from hfnb.llm import HuggingFacePipeline
 
 _NULLS = ("skip", "empty", "raise")
@@ -31,12 +36,12 @@ _TOO_LONG = ("error", "truncate", "skip")
 _ON_ERROR = ("keep", "raise")
 _OWN_OPTIONS = """
     df prompt llm into chat system nulls too_long on_error journal batch_size limit overwrite
-    progress wait
+    progress wait out part_rows
 """.split()
 
 
 def run(
-    df: pd.DataFrame,
+    df: Any,
     prompt: Any,
     llm: HuggingFacePipeline | Engine | str | None = None,
     *,
@@ -52,8 +57,10 @@ def run(
     overwrite: bool = False,
     progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
     wait: bool = True,
+    out: str | os.PathLike[str] | None = None,
+    part_rows: int | None = None,
     **options: Any,
-) -> RunResult:
+) -> RunResult | PartsResult:
     """Run a prompt for every row of a DataFrame.
 
     What can be wrong with the arguments is found before a model is loaded. A row that fails stays
@@ -62,7 +69,9 @@ def run(
     same prompt are computed once. Neither holds for sampling without a seed.
 
     Args:
-        df: The rows. It is not changed.
+        df: The rows: a DataFrame of pandas or polars, a pyarrow Table, or another table that gives
+            Arrow data. It is not changed. Or, with ``out``, more rows than memory holds: a parquet
+            file, a folder of them, a glob (``"data/*.parquet"``), or an iterator of frames.
         prompt: Text with columns in braces (``"What is {x}?"``), a LangChain ``PromptTemplate``
             or ``ChatPromptTemplate`` whose variables are columns, or a chain with one hfnb model
             (``prompt | llm | parser``).
@@ -87,12 +96,17 @@ def run(
         progress: ``True`` or ``False``, or a function that is called with a `Progress`.
         wait: ``False`` returns at once, while the run goes on behind: the result fills up, and has
             ``running``, ``progress()``, ``cancel()`` and ``wait()``.
+        out: A folder. The rows are then read and written piece by piece, as parquet files with the
+            input's columns and the output. The same call again goes on where it stopped.
+        part_rows: The rows of each of these files; by default 32,768, or fewer large ones. The
+            rows of at most two parts are computed together.
         **options: Every generation option by its transformers name (``max_new_tokens``,
             ``temperature``, ``top_p``, ...), ``stop`` and ``seed``. They win over what ``llm``
             was loaded with.
 
     Returns:
-        A `RunResult` with ``data``, ``rows``, ``errors`` and ``stats``.
+        A `RunResult` with ``data`` (a table of the kind that ``df`` is), ``rows``, ``errors`` and
+        ``stats``; with ``out`` a `PartsResult`, whose ``data`` and ``rows`` stay on disk.
 
     Raises:
         TemplateError: The prompt does not fit the frame's columns.
@@ -109,27 +123,30 @@ def run(
         0   1              un
         1  72  soixante-douze
     """
-    _check_frame(df)
     parts = take_apart(prompt)
-    check_columns(parts.source.columns, df)
+    most = None if limit is None else _check_limit(limit)
+    size = check_part_rows(part_rows)
+    given = read_given(df, parts.source.columns, out=out, limit=most)
+    if given.source is not None and not wait:
+        raise OptionError("wait=False is for a frame in memory: with out, hfnb.run waits.")
     _check_choice("nulls", nulls, _NULLS)
     _check_choice("too_long", too_long, _TOO_LONG)
     _check_choice("on_error", on_error, _ON_ERROR)
     file = _journal_file(journal)
-    frame = own_copy(df if limit is None else df.iloc[: _check_limit(limit)])
-    _check_into(into, df, overwrite=overwrite)
+    frame = own_copy(given.frame)
+    _check_into(into, frame, overwrite=overwrite)
     if nulls == "raise":
         refuse_nulls(frame, parts.source.columns)
     split_options(options, _OWN_OPTIONS)
     _check_chat(chat, system)
-    given = GenerationSpec.of(**{**parts.options, **options})
-    _check_sequences(given)
+    _check_sequences(GenerationSpec.of(**{**parts.options, **options}))
     if batch_size is not None:
         check_batch_size(batch_size)
     model = check_model(llm, parts)
     display = display_for(progress)
 
-    engine, settings = load_model(model, load=len(frame) > 0)
+    rows_expected = len(frame) > 0 if given.source is None else given.source.rows != 0
+    engine, settings = load_model(model, load=rows_expected)
     generation = settings.generation.merge(**{**parts.options, **options})
     _check_sequences(generation)
     use_chat = decide_chat(settings.chat if chat is None else chat, engine)
@@ -152,18 +169,15 @@ def run(
         on_error=on_error,
         batch_size=settings.batch_size if batch_size is None else batch_size,
         journal=file,
+        given=given.table,
     )
+    if given.source is not None and given.out is not None:
+        return follow_parts(
+            partial(stream, given.source, given.out, job, engine, part_rows=size, limit=most),
+            display,
+        )
     result = RunResult(Run(job, engine), model=model if isinstance(model, str) else None)
     return follow(result, display, wait=wait)
-
-
-def _check_frame(df: object) -> None:
-    if isinstance(df, pd.DataFrame):
-        return
-    hint = " Convert it with df.to_pandas()." if hasattr(df, "to_pandas") else ""
-    if isinstance(df, pd.Series):
-        hint = " Convert it with series.to_frame('text')."
-    raise OptionError(f"df is a pandas DataFrame; not {type(df).__name__}.{hint}")
 
 
 def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:

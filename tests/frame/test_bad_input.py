@@ -84,10 +84,10 @@ class FromElsewhere:
 @pytest.mark.parametrize(
     ("df", "message"),
     [
-        ([{"question": "a"}], "not list"),
-        ({"question": ["a"]}, "not dict"),
+        ([{"question": "a"}], "Number 0 is dict"),
+        ({"question": ["a"]}, "not dict. Convert it with pandas.DataFrame(...)"),
         (pd.Series(["a"]), "series.to_frame('text')"),
-        ("file.csv", "not str"),
+        ("file.csv", "There is no file or folder 'file.csv'"),
         (None, "not NoneType"),
         (FromElsewhere(), "Convert it with df.to_pandas()"),
     ],
