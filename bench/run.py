@@ -23,6 +23,7 @@ BENCHES = {
     "journal": "journal",
     "prefix": "prefix",
     "prefix_labels": "prefix_labels",
+    "stream": "stream",
     "chains": "chains",
     "openvino": "openvino_decoder",
 }
