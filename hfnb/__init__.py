@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hfnb.errors import HfnbError, JournalWarning
     from hfnb.exporting import export, exports
     from hfnb.frame.parts_result import PartsResult
+    from hfnb.frame.preview import Preview, preview
     from hfnb.frame.progress import Progress
     from hfnb.frame.result import RunResult, last_result
     from hfnb.frame.run import run
@@ -35,6 +36,7 @@ _HOMES = {
     "HuggingFacePipeline": "hfnb.llm",
     "JournalWarning": "hfnb.errors",
     "PartsResult": "hfnb.frame.parts_result",
+    "Preview": "hfnb.frame.preview",
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
@@ -42,6 +44,7 @@ _HOMES = {
     "exports": "hfnb.exporting",
     "last_result": "hfnb.frame.result",
     "load": "hfnb.loading",
+    "preview": "hfnb.frame.preview",
     "run": "hfnb.frame.run",
 }
 
@@ -55,6 +58,7 @@ __all__ = [
     "HuggingFacePipeline",
     "JournalWarning",
     "PartsResult",
+    "Preview",
     "Progress",
     "RunResult",
     "RunStats",
@@ -63,6 +67,7 @@ __all__ = [
     "journal",
     "last_result",
     "load",
+    "preview",
     "run",
 ]
 

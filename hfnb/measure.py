@@ -93,6 +93,12 @@ class MemorySampler:
             self.sample()
 
 
+def device_memory() -> int | None:
+    """Return the bytes that are allocated on the accelerator now; ``None`` where none is used."""
+    accelerator = _accelerator()
+    return None if accelerator is None else int(accelerator.memory_allocated())
+
+
 def _highest_rss() -> int | None:
     """Return the most resident bytes since the process began; ``None`` where nobody counts."""
     try:

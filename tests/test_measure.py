@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import types
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,16 @@ def test_failed_rows_do_not_count_in_the_latencies() -> None:
     only = hfnb.run(df.iloc[1:], "{x}", engine, progress=False)
     assert only.stats.latency_p50_s is None
     assert "latency" not in str(only.stats)
+
+
+def test_memory_of_an_accelerator_is_none_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure, "_accelerator", lambda: None)
+    assert measure.device_memory() is None
+
+
+def test_memory_of_an_accelerator_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = types.SimpleNamespace(memory_allocated=lambda: 5)
+    monkeypatch.setattr(measure, "_accelerator", lambda: accelerator)
+    assert measure.device_memory() == 5

@@ -1,45 +1,44 @@
-"""`hfnb.run`: check everything that can be checked, load if need be, run, and keep the result."""
+"""`hfnb.run`: check what it was given, load if need be, run, and keep the result."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hfnb.engines.base import Engine
-from hfnb.errors import OptionError, TemplateError, closest
+from hfnb.errors import OptionError
 from hfnb.frame.folders import check_part_rows
-from hfnb.frame.given import read_given
-from hfnb.frame.job import Job
-from hfnb.frame.model import check_model, decide_chat, load_model
+from hfnb.frame.prepare import check, with_model
 from hfnb.frame.progress import Progress, display_for
-from hfnb.frame.prompts import take_apart
-from hfnb.frame.result import RunResult, follow, follow_parts, own_copy
+from hfnb.frame.result import RunResult, follow, follow_parts
 from hfnb.frame.runner import Run
 from hfnb.frame.stream import stream
-from hfnb.frame.template import refuse_nulls
-from hfnb.journal_file import default_path
-from hfnb.options import split_options
-from hfnb.spec import GenerationSpec, check_batch_size
 
 if TYPE_CHECKING:
     from hfnb.frame.parts_result import PartsResult
     from hfnb.llm import HuggingFacePipeline
 
-_NULLS = ("skip", "empty", "raise")
-_TOO_LONG = ("error", "truncate", "skip")
-_ON_ERROR = ("keep", "raise")
-_OWN_OPTIONS = """
-    df prompt llm into chat system nulls too_long on_error journal batch_size limit overwrite
-    progress wait out part_rows
-""".split()
 
-
+@overload
+def run(
+    df: Any,
+    prompt: Any,
+    llm: HuggingFacePipeline | Engine | str | None = None,
+    *,
+    out: None = None,
+    **options: Any,
+) -> RunResult: ...
+@overload
+def run(
+    df: Any,
+    prompt: Any,
+    llm: HuggingFacePipeline | Engine | str | None = None,
+    *,
+    out: str | os.PathLike[str],
+    **options: Any,
+) -> PartsResult: ...
 def run(
     df: Any,
     prompt: Any,
@@ -123,112 +122,32 @@ def run(
         0   1              un
         1  72  soixante-douze
     """
-    parts = take_apart(prompt)
-    most = None if limit is None else _check_limit(limit)
     size = check_part_rows(part_rows)
-    given = read_given(df, parts.source.columns, out=out, limit=most)
-    if given.source is not None and not wait:
-        raise OptionError("wait=False is for a frame in memory: with out, hfnb.run waits.")
-    _check_choice("nulls", nulls, _NULLS)
-    _check_choice("too_long", too_long, _TOO_LONG)
-    _check_choice("on_error", on_error, _ON_ERROR)
-    file = _journal_file(journal)
-    frame = own_copy(given.frame)
-    _check_into(into, frame, overwrite=overwrite)
-    if nulls == "raise":
-        refuse_nulls(frame, parts.source.columns)
-    split_options(options, _OWN_OPTIONS)
-    _check_chat(chat, system)
-    _check_sequences(GenerationSpec.of(**{**parts.options, **options}))
-    if batch_size is not None:
-        check_batch_size(batch_size)
-    model = check_model(llm, parts)
-    display = display_for(progress)
-
-    rows_expected = len(frame) > 0 if given.source is None else given.source.rows != 0
-    engine, settings = load_model(model, load=rows_expected)
-    generation = settings.generation.merge(**{**parts.options, **options})
-    _check_sequences(generation)
-    use_chat = decide_chat(settings.chat if chat is None else chat, engine)
-    if system and not use_chat:
-        raise OptionError(
-            f"system needs a chat template, and prompts for {engine.info.model!r} are sent as "
-            "plain text. Use chat=True with an instruct model, or put the text into the prompt."
-        )
-    job = Job(
-        frame,
-        parts.source,
-        generation,
+    checked = check(
+        df,
+        prompt,
+        llm,
+        options,
         into=into,
-        after=parts.after,
-        chat=use_chat,
-        template_options=settings.template_options or {},
+        chat=chat,
         system=system,
         nulls=nulls,
         too_long=too_long,
         on_error=on_error,
-        batch_size=settings.batch_size if batch_size is None else batch_size,
-        journal=file,
-        given=given.table,
+        journal=journal,
+        batch_size=batch_size,
+        limit=limit,
+        overwrite=overwrite,
+        out=out,
     )
-    if given.source is not None and given.out is not None:
-        return follow_parts(
-            partial(stream, given.source, given.out, job, engine, part_rows=size, limit=most),
-            display,
-        )
+    source, folder = checked.given.source, checked.given.out
+    if source is not None and not wait:
+        raise OptionError("wait=False is for a frame in memory: with out, hfnb.run waits.")
+    display = display_for(progress)
+    job, engine = with_model(checked)
+    if source is not None and folder is not None:
+        parts = partial(stream, source, folder, job, engine, part_rows=size, limit=checked.limit)
+        return follow_parts(parts, display)
+    model = checked.model
     result = RunResult(Run(job, engine), model=model if isinstance(model, str) else None)
     return follow(result, display, wait=wait)
-
-
-def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:
-    if not isinstance(into, str) or not into:
-        raise OptionError(f"into is the name of a column; not {into!r}.")
-    if into in df.columns and not overwrite:
-        raise TemplateError(
-            f"The frame has a column {into!r} already. Choose another name for the output "
-            "(into=...), or pass overwrite=True to replace it."
-        )
-    if list(df.columns).count(into) > 1:
-        raise TemplateError(
-            f"The frame has several columns named {into!r}, so which one to replace is not clear. "
-            "Rename them, or choose another name for the output (into=...)."
-        )
-
-
-def _journal_file(journal: object) -> Path | None:
-    if isinstance(journal, bool):
-        return default_path() if journal else None
-    if isinstance(journal, (str, os.PathLike)) and os.fspath(journal):
-        place = Path(os.fspath(journal)).expanduser()
-        if place.is_dir():
-            raise OptionError(f"journal={str(journal)!r} is a folder. Name a file in it.")
-        return place
-    raise OptionError(f"journal is True, False, or the path of a file; not {journal!r}.")
-
-
-def _check_limit(limit: object) -> int:
-    if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool):
-        count = int(limit)
-        if count >= 0:
-            return count
-    raise OptionError(f"limit is a number of rows, 0 or more; not {limit!r}.")
-
-
-def _check_chat(chat: object, system: object) -> None:
-    if chat is not None and chat != "auto" and not isinstance(chat, bool):
-        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
-    if system is not None and not isinstance(system, str):
-        raise OptionError(f"system is the text of a system message; not {system!r}.")
-    if system and chat is False:
-        raise OptionError("system needs a chat template, and chat=False switches it off.")
-
-
-def _check_sequences(generation: GenerationSpec) -> None:
-    if (generation.get("num_return_sequences") or 1) > 1:
-        raise OptionError("A row has one output: hfnb.run needs num_return_sequences=1.")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        shown = ", ".join(map(repr, choices))
-        raise OptionError(f"{name}={value!r} is unknown.{closest(value, choices)} Use {shown}.")

@@ -85,6 +85,11 @@ class Run:
         return self._engine or self._gone()
 
     @property
+    def work(self) -> Work:
+        """What the engine has computed."""
+        return self._work
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return not self._finished.is_set()
@@ -128,9 +133,11 @@ class Run:
         except BaseException:
             self.cancel()
             # A second interrupt does not wait for a step that takes long; the worker is a daemon.
-            # A RuntimeError says that the first one came before the worker had begun.
-            with contextlib.suppress(KeyboardInterrupt, RuntimeError):
-                self._thread.join()
+            # One that comes just before a wait begins is seen only when the wait is over: so short
+            # ones.
+            with contextlib.suppress(KeyboardInterrupt):
+                while self._thread.is_alive():
+                    self._thread.join(DRAW_EVERY_S)
             # What a display or the user's function raises must not hide the first problem.
             with contextlib.suppress(BaseException):
                 display.close(self.progress())

@@ -11,6 +11,7 @@ import pytest
     [
         "hfnb.engines.echo",
         "hfnb.frame.cells",
+        "hfnb.frame.probe",
         "hfnb.frame.progress",
         "hfnb.frame.stats",
         "hfnb.frame.template",

@@ -1,0 +1,195 @@
+"""What `hfnb.run` and `hfnb.preview` are given: checked, and made a job for an engine.
+
+All that can be wrong is found before a model is loaded, but for what only the model can tell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hfnb.engines.base import Engine
+from hfnb.errors import OptionError, TemplateError, closest
+from hfnb.frame.given import Given, read_given
+from hfnb.frame.job import Job
+from hfnb.frame.model import check_model, decide_chat, load_model
+from hfnb.frame.prompts import take_apart
+from hfnb.frame.result import own_copy
+from hfnb.frame.template import refuse_nulls
+from hfnb.journal_file import default_path
+from hfnb.options import split_options
+from hfnb.spec import GenerationSpec, check_batch_size
+
+if TYPE_CHECKING:
+    from hfnb.llm import HuggingFacePipeline
+
+_NULLS = ("skip", "empty", "raise")
+_TOO_LONG = ("error", "truncate", "skip")
+_ON_ERROR = ("keep", "raise")
+_OWN_OPTIONS = """
+    df prompt llm into chat system nulls too_long on_error journal batch_size limit overwrite
+    progress wait out part_rows
+""".split()
+
+
+class Checked(NamedTuple):
+    """A run's arguments, in which nothing is wrong as far as can be told without its model."""
+
+    job: Job
+    """What is to be done; the model's own settings are not in it yet."""
+    given: Given
+    limit: int | None
+    model: HuggingFacePipeline | Engine | str
+    options: Mapping[str, Any]
+    """The generation options that were given."""
+    chat: bool | Literal["auto"] | None
+    batch_size: int | Literal["auto"] | None
+
+
+def check(
+    df: Any,
+    prompt: Any,
+    llm: HuggingFacePipeline | Engine | str | None,
+    options: Mapping[str, Any],
+    *,
+    into: str,
+    chat: bool | Literal["auto"] | None,
+    system: str | None,
+    nulls: str,
+    too_long: str,
+    on_error: str,
+    journal: bool | str | os.PathLike[str],
+    batch_size: int | Literal["auto"] | None,
+    limit: int | None,
+    overwrite: bool,
+    out: str | os.PathLike[str] | None = None,
+    others: tuple[str, ...] = (),
+) -> Checked:
+    """Check the arguments of `hfnb.run`, which says what they are.
+
+    ``others`` are the names of further arguments that the caller takes.
+
+    Raises:
+        TemplateError: The prompt does not fit the frame's columns.
+        OptionError: An option's name or value is wrong.
+    """
+    parts = take_apart(prompt)
+    most = None if limit is None else _check_limit(limit)
+    given = read_given(df, parts.source.columns, out=out, limit=most)
+    _check_choice("nulls", nulls, _NULLS)
+    _check_choice("too_long", too_long, _TOO_LONG)
+    _check_choice("on_error", on_error, _ON_ERROR)
+    file = _journal_file(journal)
+    frame = own_copy(given.frame)
+    _check_into(into, frame, overwrite=overwrite)
+    if nulls == "raise":
+        refuse_nulls(frame, parts.source.columns)
+    split_options(options, (*_OWN_OPTIONS, *others))
+    _check_chat(chat, system)
+    told = {**parts.options, **options}
+    generation = GenerationSpec.of(**told)
+    _check_sequences(generation)
+    if batch_size is not None:
+        check_batch_size(batch_size)
+    job = Job(
+        frame,
+        parts.source,
+        generation,
+        into=into,
+        after=parts.after,
+        system=system,
+        nulls=nulls,
+        too_long=too_long,
+        on_error=on_error,
+        journal=file,
+        given=given.table,
+    )
+    return Checked(job, given, most, check_model(llm, parts), told, chat, batch_size)
+
+
+def with_model(checked: Checked) -> tuple[Job, Engine]:
+    """Load the model where only its name is given, and return the whole job and its engine.
+
+    Raises:
+        OptionError: The model's own options and the given ones do not go together.
+        ModelError: The model can't be found or read, or has no chat template where one is asked.
+    """
+    job, given, _, model, options, chat, batch_size = checked
+    rows_expected = len(job.frame) > 0 if given.source is None else given.source.rows != 0
+    engine, settings = load_model(model, load=rows_expected)
+    generation = settings.generation.merge(**options)
+    _check_sequences(generation)
+    use_chat = decide_chat(settings.chat if chat is None else chat, engine)
+    if job.system and not use_chat:
+        raise OptionError(
+            f"system needs a chat template, and prompts for {engine.info.model!r} are sent as "
+            "plain text. Use chat=True with an instruct model, or put the text into the prompt."
+        )
+    whole = dataclasses.replace(
+        job,
+        generation=generation,
+        chat=use_chat,
+        template_options=settings.template_options or {},
+        batch_size=settings.batch_size if batch_size is None else batch_size,
+    )
+    return whole, engine
+
+
+def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:
+    if not isinstance(into, str) or not into:
+        raise OptionError(f"into is the name of a column; not {into!r}.")
+    if into in df.columns and not overwrite:
+        raise TemplateError(
+            f"The frame has a column {into!r} already. Choose another name for the output "
+            "(into=...), or pass overwrite=True to replace it."
+        )
+    if list(df.columns).count(into) > 1:
+        raise TemplateError(
+            f"The frame has several columns named {into!r}, so which one to replace is not clear. "
+            "Rename them, or choose another name for the output (into=...)."
+        )
+
+
+def _journal_file(journal: object) -> Path | None:
+    if isinstance(journal, bool):
+        return default_path() if journal else None
+    if isinstance(journal, (str, os.PathLike)) and os.fspath(journal):
+        place = Path(os.fspath(journal)).expanduser()
+        if place.is_dir():
+            raise OptionError(f"journal={str(journal)!r} is a folder. Name a file in it.")
+        return place
+    raise OptionError(f"journal is True, False, or the path of a file; not {journal!r}.")
+
+
+def _check_limit(limit: object) -> int:
+    if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool):
+        count = int(limit)
+        if count >= 0:
+            return count
+    raise OptionError(f"limit is a number of rows, 0 or more; not {limit!r}.")
+
+
+def _check_chat(chat: object, system: object) -> None:
+    if chat is not None and chat != "auto" and not isinstance(chat, bool):
+        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
+    if system is not None and not isinstance(system, str):
+        raise OptionError(f"system is the text of a system message; not {system!r}.")
+    if system and chat is False:
+        raise OptionError("system needs a chat template, and chat=False switches it off.")
+
+
+def _check_sequences(generation: GenerationSpec) -> None:
+    if (generation.get("num_return_sequences") or 1) > 1:
+        raise OptionError("A row has one output: hfnb.run needs num_return_sequences=1.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        shown = ", ".join(map(repr, choices))
+        raise OptionError(f"{name}={value!r} is unknown.{closest(value, choices)} Use {shown}.")
