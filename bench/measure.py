@@ -6,10 +6,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _PACKAGES = (
     "hfnb", "torch", "transformers", "tokenizers", "langchain-core", "langchain-huggingface",
@@ -34,13 +34,35 @@ class Timing(NamedTuple):
 
 def alternate(candidates: Sequence[tuple[str, Callable[[], object]]], repeats: int) -> list[Timing]:
     """Time candidates in turn, in changing order, so that a slow moment hits none of them alone."""
+
+    def without_input(call: Callable[[], object]) -> Callable[[int], object]:
+        return lambda _: call()
+
+    return in_turn([(name, without_input(call)) for name, call in candidates], range(repeats))
+
+
+def in_turn(
+    candidates: Sequence[tuple[str, Callable[[Any], object]]],
+    inputs: Iterable[Any],
+    keep: dict[str, list[Any]] | None = None,
+) -> list[Timing]:
+    """Time candidates in turn, as `alternate`, all of them on one input after the other.
+
+    Args:
+        candidates: Their names, and what is timed.
+        inputs: One for each round. Each is new to all candidates, so that none finds anything
+            computed that it was to compute.
+        keep: Filled with what the candidates returned, by name, a value for each round.
+    """
     taken: dict[str, list[float]] = {name: [] for name, _ in candidates}
-    for repeat in range(repeats):
-        order = candidates if repeat % 2 == 0 else candidates[::-1]
+    for count, given in enumerate(inputs):
+        order = candidates if count % 2 == 0 else candidates[::-1]
         for name, call in order:
             began = time.perf_counter()
-            call()
+            found = call(given)
             taken[name].append(time.perf_counter() - began)
+            if keep is not None:
+                keep.setdefault(name, []).append(found)
             print(f"  {name}: {taken[name][-1]:.3f} s", flush=True)
     return [Timing(name, tuple(seconds)) for name, seconds in taken.items()]
 

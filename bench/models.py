@@ -52,7 +52,32 @@ def random_llama(size: str = "100m") -> Path:
     return folder
 
 
-def word_tokenizer():
+def random_t5() -> Path:
+    """Return the folder of a random T5 in the shape of t5-small, made on first use (seed 0)."""
+    folder = cache_folder() / "t5-small"
+    if (folder / "model.safetensors").is_file():
+        return folder
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=VOCABULARY,
+        d_model=512,
+        d_kv=64,
+        d_ff=2048,
+        num_layers=6,
+        num_heads=8,
+        decoder_start_token_id=2,
+        pad_token_id=2,
+        eos_token_id=None,  # every row then has the length it was asked for
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    word_tokenizer(padding_side="right").save_pretrained(folder)
+    return folder
+
+
+def word_tokenizer(padding_side: str = "left"):
     """Return a tokenizer with a token for each of the words ``w3`` ... ``w31999``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -69,7 +94,7 @@ def word_tokenizer():
         eos_token=None,
         pad_token="<pad>",
         model_max_length=4096,
-        padding_side="left",
+        padding_side=padding_side,
     )
 
 

@@ -26,6 +26,10 @@ BENCHES = {
     "stream": "stream",
     "chains": "chains",
     "openvino": "openvino_decoder",
+    "openvino_grid": "openvino_grid",
+    "openvino_prefix": "openvino_prefix",
+    "openvino_seq2seq": "openvino_seq2seq",
+    "openvino_start": "openvino_start",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _HEAD = """# Results

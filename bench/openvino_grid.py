@@ -1,0 +1,76 @@
+"""hfnb with no setting given beside the best direct use of OpenVINO GenAI, for three kinds of rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from measure import Timing, in_turn
+from models import mixed_prompts, random_llama
+from openvino_rivals import NEW_TOKENS, Rival, equal, genai, hfnb_run
+
+TITLE = "OpenVINO on a CPU: hfnb beside OpenVINO GenAI used directly"
+GRID = ((64, 256), (64, 512), (64, 1024), (64, 2048), (256, 512), (256, 1024))
+"""max_num_seqs and max_num_batched_tokens."""
+ROUNDS = 5
+KINDS: dict[str, Callable[[int], list[str]]] = {
+    "64 prompts of 8 to 256 tokens": lambda seed: mixed_prompts(64, 8, 256, seed),
+    "8 prompts of 1,000 tokens": lambda seed: mixed_prompts(8, 1000, 1000, seed),
+    "128 prompts of 8 to 16 tokens": lambda seed: mixed_prompts(128, 8, 16, seed),
+}
+
+
+def run() -> str:
+    """Return the results as Markdown."""
+    import hfnb
+
+    folder = random_llama("100m")
+    llm = hfnb.load(folder, backend="openvino", max_new_tokens=NEW_TOKENS)
+    mine = hfnb_run(llm, [])
+    rows = [
+        f"| {name} | {' | '.join(_beside_the_best(llm.engine.model.folder, mine, prompts))} |"
+        for name, prompts in KINDS.items()
+    ]
+    return "\n".join(
+        [
+            "| rows | best of the grid | directly, s | fastest-slowest | hfnb.run, s | "
+            "fastest-slowest | ratio of the medians | of the fastest | equal |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+            f"{NEW_TOKENS} new tokens a row, a random Llama of 110 M parameters; {ROUNDS} rounds "
+            "in turn, each with new prompts. The grid's best is max_num_seqs and "
+            f"max_num_batched_tokens, out of {', '.join(map(str, GRID))}, by the faster of two "
+            "runs each, without prefix caching; for hfnb nothing is set, and a DataFrame goes in "
+            "and comes out. Target: at most 1.03.",
+        ]
+    )
+
+
+def _beside_the_best(export: Path, mine: Rival, prompts: Callable[[int], list[str]]) -> list[str]:
+    """Find the best of the grid, and return the cells of a line."""
+    taken = {each: math.inf for each in GRID}
+    for each in GRID:
+        call = genai(export, *each)
+        call(prompts(99)[:4])  # warm up
+        times = in_turn([(str(each), call)], [prompts(100), prompts(101)])
+        taken[each] = min(times[0].seconds)
+    best = min(taken, key=lambda each: taken[each])
+    candidates = [("directly", genai(export, *best)), ("hfnb", mine)]
+    for _, call in candidates:
+        call(prompts(102))
+    texts: dict[str, list[list[str]]] = {}
+    directly, ours = in_turn(candidates, [prompts(seed) for seed in range(ROUNDS)], texts)
+    same = equal(texts["directly"], texts["hfnb"])
+    return [
+        str(best),
+        *(cell for each in (directly, ours) for cell in (f"{each.median:.2f}", each.spread)),
+        f"**{ours.median / directly.median:.3f}**",
+        f"{_fastest(ours) / _fastest(directly):.3f}",
+        f"{same} of {ROUNDS * len(prompts(0))}",
+    ]
+
+
+def _fastest(timing: Timing) -> float:
+    return min(timing.seconds)
