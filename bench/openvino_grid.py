@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
-from measure import Timing, in_turn
+from measure import in_turn
 from models import mixed_prompts, random_llama
 from openvino_rivals import NEW_TOKENS, Rival, equal, genai, hfnb_run
 
 TITLE = "OpenVINO on a CPU: hfnb beside OpenVINO GenAI used directly"
-GRID = ((64, 256), (64, 512), (64, 1024), (64, 2048), (256, 512), (256, 1024))
-"""max_num_seqs and max_num_batched_tokens."""
-ROUNDS = 5
+GRID = ((64, 256), (64, 512), (64, 1024))
+"""max_num_seqs and max_num_batched_tokens. GenAI heeds the first only where it computes whole prompts
+apart from answers, which it does not do by itself: so there is one value of it."""
+ROUNDS = 3
 KINDS: dict[str, Callable[[int], list[str]]] = {
     "64 prompts of 8 to 256 tokens": lambda seed: mixed_prompts(64, 8, 256, seed),
     "8 prompts of 1,000 tokens": lambda seed: mixed_prompts(8, 1000, 1000, seed),
@@ -40,37 +40,27 @@ def run() -> str:
             *rows,
             "",
             f"{NEW_TOKENS} new tokens a row, a random Llama of 110 M parameters; {ROUNDS} rounds "
-            "in turn, each with new prompts. The grid's best is max_num_seqs and "
-            f"max_num_batched_tokens, out of {', '.join(map(str, GRID))}, by the faster of two "
-            "runs each, without prefix caching; for hfnb nothing is set, and a DataFrame goes in "
-            "and comes out. Target: at most 1.03.",
+            "in turn, each with new prompts. The grid is max_num_seqs and max_num_batched_tokens of "
+            f"{', '.join(map(str, GRID))}, without prefix caching, and its best is that of the "
+            "lowest median; for hfnb nothing is set, and a DataFrame goes in and comes out. Target: "
+            "at most 1.03.",
         ]
     )
 
 
 def _beside_the_best(export: Path, mine: Rival, prompts: Callable[[int], list[str]]) -> list[str]:
-    """Find the best of the grid, and return the cells of a line."""
-    taken = {each: math.inf for each in GRID}
-    for each in GRID:
-        call = genai(export, *each)
-        call(prompts(99)[:4])  # warm up
-        times = in_turn([(str(each), call)], [prompts(100), prompts(101)])
-        taken[each] = min(times[0].seconds)
-    best = min(taken, key=lambda each: taken[each])
-    candidates = [("directly", genai(export, *best)), ("hfnb", mine)]
+    """Time the grid and hfnb in turn, and return the cells of a line."""
+    candidates = [*((str(each), genai(export, *each)) for each in GRID), ("hfnb", mine)]
     for _, call in candidates:
-        call(prompts(102))
+        call(prompts(99)[:4])  # warm up
     texts: dict[str, list[list[str]]] = {}
-    directly, ours = in_turn(candidates, [prompts(seed) for seed in range(ROUNDS)], texts)
-    same = equal(texts["directly"], texts["hfnb"])
+    *grid, ours = in_turn(candidates, [prompts(seed) for seed in range(ROUNDS)], texts)
+    best = min(grid, key=lambda each: each.median)
+    same = equal(texts[best.name], texts["hfnb"])
     return [
-        str(best),
-        *(cell for each in (directly, ours) for cell in (f"{each.median:.2f}", each.spread)),
-        f"**{ours.median / directly.median:.3f}**",
-        f"{_fastest(ours) / _fastest(directly):.3f}",
+        best.name,
+        *(cell for each in (best, ours) for cell in (f"{each.median:.2f}", each.spread)),
+        f"**{ours.median / best.median:.3f}**",
+        f"{min(ours.seconds) / min(best.seconds):.3f}",
         f"{same} of {ROUNDS * len(prompts(0))}",
     ]
-
-
-def _fastest(timing: Timing) -> float:
-    return min(timing.seconds)
