@@ -1,4 +1,4 @@
-"""hfnb with no setting given beside the best direct use of OpenVINO GenAI, for three kinds of rows."""
+"""hfnb with no setting given beside the best direct use of OpenVINO GenAI: three kinds of rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from openvino_rivals import NEW_TOKENS, Rival, equal, genai, hfnb_run
 
 TITLE = "OpenVINO on a CPU: hfnb beside OpenVINO GenAI used directly"
 GRID = ((64, 256), (64, 512), (64, 1024))
-"""max_num_seqs and max_num_batched_tokens. GenAI heeds the first only where it computes whole prompts
-apart from answers, which it does not do by itself: so there is one value of it."""
+"""max_num_seqs and max_num_batched_tokens.
+
+GenAI heeds the first only where it computes whole prompts apart from answers, which it does not do
+by itself: so there is one value of it.
+"""
 ROUNDS = 3
 KINDS: dict[str, Callable[[int], list[str]]] = {
     "64 prompts of 8 to 256 tokens": lambda seed: mixed_prompts(64, 8, 256, seed),
@@ -40,10 +43,10 @@ def run() -> str:
             *rows,
             "",
             f"{NEW_TOKENS} new tokens a row, a random Llama of 110 M parameters; {ROUNDS} rounds "
-            "in turn, each with new prompts. The grid is max_num_seqs and max_num_batched_tokens of "
-            f"{', '.join(map(str, GRID))}, without prefix caching, and its best is that of the "
-            "lowest median; for hfnb nothing is set, and a DataFrame goes in and comes out. Target: "
-            "at most 1.03.",
+            "in turn, each with new prompts. The grid is max_num_seqs and max_num_batched_tokens "
+            f"of {', '.join(map(str, GRID))}, without prefix caching, and its best is that of "
+            "the lowest median; for hfnb nothing is set, and a DataFrame goes in and comes out. "
+            "Target: at most 1.03.",
         ]
     )
 

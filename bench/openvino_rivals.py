@@ -62,7 +62,7 @@ def optimum(export: Path, batch_size: int, *, ordered: bool, seq2seq: bool = Fal
     side = "right" if seq2seq else "left"
     tokenizer = AutoTokenizer.from_pretrained(export, padding_side=side)
     family = OVModelForSeq2SeqLM if seq2seq else OVModelForCausalLM
-    model = family.from_pretrained(export, device="CPU")
+    model = family.from_pretrained(str(export), device="CPU")
 
     def call(prompts: list[str]) -> list[str]:
         order = list(range(len(prompts)))
