@@ -14,6 +14,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 _WITH_WEIGHTS = ("*.json", "*.txt", "*.jinja", "*.model", "*.spm", "*.tiktoken", "*.codes")
 """What else decides an answer: the config, the tokenizer, and the chat template."""
 _EXPORTED = "openvino*_model.*"
+_LARGE = 1_000_000_000
+"""Bytes of a file that takes seconds to read."""
 _TICK_S = 2.0
 """A file written this short before its hash was taken may change again with the same times."""
 
@@ -44,13 +47,20 @@ def commit_of(folder: Path) -> tuple[str, str] | None:
     return (name.replace("--", "/"), folder.name) if kind == "models" and name else None
 
 
-def identity_of(folder: Path, *, with_code: bool = False, with_weights: bool = True) -> str:
+def identity_of(
+    folder: Path,
+    *,
+    with_code: bool = False,
+    with_weights: bool = True,
+    reading: Callable[[Path], None] = lambda _file: None,
+) -> str:
     """Return a string that is the same for the same model, and another for another one.
 
     Args:
         folder: Where the model lies.
         with_code: Whether the folder's Python files count too.
         with_weights: Whether its weights count; a tokenizer does not depend on them.
+        reading: Called with each file that is about to be read and takes seconds to read.
     """
     commit = commit_of(folder)
     if commit is not None:
@@ -59,11 +69,11 @@ def identity_of(folder: Path, *, with_code: bool = False, with_weights: bool = T
     files = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     if with_weights:
         files |= {*weight_files(folder), *folder.glob(_EXPORTED)}
-    hashes = _hashes(folder.resolve(), sorted(files))
+    hashes = _hashes(folder.resolve(), sorted(files), reading)
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _hashes(folder: Path, files: list[Path]) -> dict[str, str]:
+def _hashes(folder: Path, files: list[Path], reading: Callable[[Path], None]) -> dict[str, str]:
     """Return the files' hashes by their names, from memory where they can't have changed."""
     place = openvino_cache.root() / "sources"
     memory = place / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]}.json"
@@ -76,6 +86,8 @@ def _hashes(folder: Path, files: list[Path]) -> dict[str, str]:
         if before is not None and before[:-2] == stamp and max(stamp[1:3]) < before[-2]:
             found[name] = before
             continue
+        if stamp[0] > _LARGE:
+            reading(file)
         settled = int((began - _TICK_S) * 1e9)
         found[name] = [*stamp, settled, _hash(file)]
     if found != known:

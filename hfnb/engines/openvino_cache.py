@@ -21,7 +21,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,18 @@ def entry(kind: str, parts: list[str], key: Mapping[str, Any]) -> Path:
     """
     text = json.dumps({**key, "version": _VERSION}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    shown = [re.sub(r"[^\w.-]+", "-", each)[-40:].strip("-.") for each in parts]
-    return root() / kind / "--".join([*(each for each in shown if each), digest])
+    return root() / kind / "--".join([*_shown(parts), digest])
+
+
+def has_any(kind: str, parts: Sequence[str]) -> bool:
+    """Whether something of these parts' names is kept, whatever else it depends on."""
+    beginning = "--".join([*_shown(parts), ""])
+    return any(each.name.startswith(beginning) for each in (root() / kind).glob("*"))
+
+
+def _shown(parts: Sequence[str]) -> list[str]:
+    shown = (re.sub(r"[^\w.-]+", "-", each)[-40:].strip("-.") for each in parts)
+    return [each for each in shown if each]
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -96,7 +96,7 @@ def export_to(
     A folder takes the export from the cache if it is there, and adds none to it. What is in the
     folder is replaced: the caller has asked whether it may be.
     """
-    plan = _plan(files, weight_format, trust_remote_code)
+    plan = _plan(files, weight_format, trust_remote_code, folder, progress)
     target = folder or plan.entry
     if folder is None and cache.damage(plan.entry) is None:
         return _from(plan.entry, was_there=True)
@@ -126,13 +126,29 @@ class _Plan:
     entry: Path
 
 
-def _plan(files: ModelFiles, weight_format: str | None, trust_remote_code: bool) -> _Plan:
+def _plan(
+    files: ModelFiles,
+    weight_format: str | None,
+    trust_remote_code: bool,
+    folder: Path | None,
+    progress: Progress,
+) -> _Plan:
     packages = versions()
     checkpoint = formats.read_checkpoint(files.name, files.folder, files.config)
     kept_as = weight_format or checkpoint.precision
     if kept_as not in ("int8", "int4"):
         packages.pop("nncf")
-    source = identity_of(files.folder, with_code=trust_remote_code)
+    # A name that follows from the content: a copy of a folder is the same model.
+    name = (commit_of(files.folder) or (str(files.config.get("model_type")), ""))[0]
+    if not cache.has_any("exports", [name, kept_as]):
+        # Now, since it takes minutes to read a large model's files.
+        room = formats.room_for(checkpoint, kept_as)
+        formats.check_room(files.name, room, kept_as, folder or cache.root())
+
+    def reading(file: Path) -> None:
+        progress(f"Reading {file.name} of {files.name}, to know it again.")
+
+    source = identity_of(files.folder, with_code=trust_remote_code, reading=reading)
     export_task = EXPORT_TASKS.get(files.task, SEQ2SEQ_TASK)
     key = {
         "source": source,
@@ -141,8 +157,6 @@ def _plan(files: ModelFiles, weight_format: str | None, trust_remote_code: bool)
         "code": trust_remote_code,
         "versions": packages,
     }
-    # A name that follows from the content: a copy of a folder is the same model.
-    name = (commit_of(files.folder) or (str(files.config.get("model_type")), ""))[0]
     entry = cache.entry("exports", [name, kept_as], key)
     return _Plan(
         files, checkpoint, kept_as, export_task, trust_remote_code, source, packages, entry
@@ -164,7 +178,7 @@ def _made(plan: _Plan, target: Path, progress: Progress) -> Exported:
         if plan.entry.exists():
             progress(f"The export of {name} in the cache is damaged: {problem}.")
         room = formats.room_for(plan.checkpoint, plan.weight_format)
-        formats.check_room(name, room, plan.weight_format, part)
+        formats.check_room(name, room, plan.weight_format, target.parent)
         progress(f"Exporting {name} to OpenVINO ({plan.weight_format}), once.")
         began = time.time()
         job = {

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hfnb import hardware
+from hfnb.engines import folder_identity, openvino_export
 from hfnb.engines import openvino_formats as formats
 from hfnb.engines.openvino_convert import describe_groups
 from hfnb.engines.openvino_formats import Checkpoint, check_weight_format
@@ -97,7 +98,40 @@ def test_an_export_too_large_for_the_disk_is_refused_with_figures(
     with pytest.raises(ModelError, match=r"about 0.1 GB of disk in .*, and 0.0 GB are free"):
         export_of(model)
     assert child.jobs == []
-    assert list((cache / "exports").iterdir()) == []
+    assert list((cache / "exports").glob("*")) == []
+
+
+def test_what_is_too_large_is_refused_before_its_files_are_read(
+    child: FakeChild, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local checkpoint of 30 GB was read for two minutes, and then refused."""
+
+    def read(*_args: object, **_options: object) -> str:
+        raise AssertionError("the files were read")
+
+    monkeypatch.setattr(openvino_export, "identity_of", read)
+    monkeypatch.setattr(hardware, "memory_free", lambda: 300_000_000)
+    with pytest.raises(ModelError, match=r"takes about [\d.]+ GB of memory"):
+        export_of(model)
+
+
+def test_an_export_that_is_kept_is_loaded_however_little_memory_is_left(
+    child: FakeChild, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_of(model)
+    monkeypatch.setattr(hardware, "memory_free", lambda: 300_000_000)
+    assert export_of(model).was_there
+
+
+def test_reading_large_files_is_told_once(
+    child: FakeChild, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_identity, "_LARGE", 100)
+    monkeypatch.setattr(folder_identity, "_TICK_S", -1.0)
+    for told in (1, 0):
+        lines: list[str] = []
+        export_of(model, progress=lines.append)
+        assert sum("Reading model.safetensors" in line for line in lines) == told
 
 
 def test_layers_too_narrow_for_a_group_are_told() -> None:
