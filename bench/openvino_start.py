@@ -29,6 +29,24 @@ llm = hfnb.load(sys.argv[1], backend="openvino", max_new_tokens=4)
 text = llm.invoke(sys.argv[2])
 seconds = time.perf_counter() - began
 """
+_ENGINE = """
+import json, sys, time
+began = time.perf_counter()
+from hfnb.engines.base import Request
+from hfnb.engines.registry import load_engine
+from hfnb.spec import GenerationSpec, ModelSpec
+engine = load_engine(ModelSpec(sys.argv[1], backend="openvino"))
+(done,) = engine.generate([Request(0, sys.argv[2])], GenerationSpec.of(max_new_tokens=4))
+text = done.text
+seconds = time.perf_counter() - began
+"""
+_LANGCHAIN = """
+import json, sys, time
+began = time.perf_counter()
+import langchain_core.language_models.llms
+text = ""
+seconds = time.perf_counter() - began
+"""
 _RUN = """
 import json, sys, time
 began = time.perf_counter()
@@ -83,8 +101,10 @@ def _cold(folder: str) -> list[str]:
     export = str(hfnb.export(folder, progress=None))
     programs = {
         "openvino_genai alone: import, load, answer": _BARE,
+        "hfnb's engine: import, load, answer": _ENGINE,
         "hfnb: import, `hfnb.load`, `llm.invoke`": _LLM,
         "hfnb and pandas: import, `hfnb.load`, `hfnb.run`": _RUN,
+        "of these, the import of LangChain's `BaseLLM`, which `hfnb.load` returns": _LANGCHAIN,
     }
     inside: dict[str, list[float]] = {name: [] for name in programs}
     heavy: set[str] = set()
