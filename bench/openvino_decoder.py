@@ -23,7 +23,7 @@ from openvino_rivals import (
 )
 
 TITLE = "OpenVINO on a CPU: 64 prompts of mixed length"
-ROUNDS = 3
+ROUNDS = 2
 _MINE = "hfnb, `backend='openvino'`, no setting given"
 _TARGETS = {
     "langchain-huggingface, its defaults (PyTorch, float32, batch 4)": "10x",

@@ -400,7 +400,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An engine that computes 32 tokens a step, so that steps count tokens."""
     from hfnb.engines import openvino_engine
 
-    monkeypatch.setattr(openvino_engine, "_STEP_TOKENS", 32)
+    monkeypatch.setattr(openvino_engine, "_SMALL_STEP_TOKENS", 32)
     made = fresh("llama")
     yield made
     made.close()
