@@ -127,6 +127,10 @@ class Work:
     """The most rows in one forward pass."""
     recomputed_rows: int = 0
     """Rows started again because a batch failed."""
+    memory_backoffs: int = 0
+    """Times that a batch was made smaller for want of memory."""
+    shared_tokens: int = 0
+    """Prompt tokens that were not computed, since another row had computed them."""
     path: str = ""
     """The way that was taken, where the engine has several, and why."""
 

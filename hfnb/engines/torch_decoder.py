@@ -6,12 +6,14 @@ finishes leaves at once, and waiting rows take its place.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_attention import attend_in, groups_of
@@ -27,17 +29,20 @@ class DecoderBatch:
 
     pads = True
 
-    def __init__(self, loaded: TorchModel) -> None:
+    def __init__(self, loaded: TorchModel, budget: MemoryBudget) -> None:
         self.rows: list[Row] = []
+        self.budget = budget
         self._loaded = loaded
-        self._planner = Planner(loaded, prefill_tokens(loaded))
+        self._planner = Planner(budget, prefill_tokens(loaded))
         self._cache: RowCache | None = None
         self._last = torch.empty(0, dtype=torch.long)
         """The newest token of each row."""
+        self._choosing = False
+        """Whether tokens are being drawn: a failure in the midst can't be taken back."""
 
     def begin(self) -> None:
         """Look how much memory there is."""
-        self._planner.measure()
+        self.budget.look_anew()
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take rows of nearly equal length, when enough of them fit."""
@@ -59,9 +64,9 @@ class DecoderBatch:
         tokens = choose(logits, group)
         if self._cache is None:
             self._cache = RowCache(len(filled.layers), len(group))
+        last = torch.cat([self._last.to(tokens.device), tokens])
         self._cache.add(filled, lengths)
-        self.rows = self.rows + group
-        self._last = torch.cat([self._last.to(tokens.device), tokens])
+        self.rows, self._last = self.rows + group, last
         return list(zip(group, tokens.tolist(), strict=True))
 
     @torch.inference_mode()
@@ -75,8 +80,10 @@ class DecoderBatch:
         # Each row also reads the column that this step writes.
         with attend_in(groups_of([length + 1 for length in cache.lengths])):
             logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
-        cache.advance()
+        self._choosing = True
         self._last = choose(logits, self.rows)
+        self._choosing = False
+        cache.advance()
         return list(zip(self.rows, self._last.tolist(), strict=True))
 
     def ended(self) -> Iterable[tuple[Row, RowError | None]]:
@@ -94,20 +101,33 @@ class DecoderBatch:
         self._last = self._last[order]
         self.rows = [self.rows[i] for i in order]
 
-    def lost(self, rows: Sequence[Row]) -> list[Row]:
-        """Let go of rows that failed; of all, where their memory is lost with them."""
+    @torch.inference_mode()
+    def lost(self, rows: Sequence[Row], *, short: bool = False) -> list[Row]:
+        """Let go of rows; of all, where their memory is lost with them."""
         again = list(rows)
         others = [row for row in self.rows if row not in rows]
-        if self._cache is not None and (not others or self._cache.torn):
+        if others and len(others) < len(self.rows) and self._is_whole:
+            with contextlib.suppress(MemoryError, RuntimeError):  # then it is torn
+                self.keep(lambda row: row in others)
+                assert self._cache is not None  # it has these rows
+                if short:
+                    self._cache.shrink()
+        if self._cache is not None and not (others and self._is_whole):
             again += others
             self.clear()
         self._loaded.release_cache()
         return again
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether rows can go on after a failure."""
+        return self._cache is not None and not self._cache.torn and not self._choosing
+
     def clear(self) -> None:
         """Let all rows go, and their memory."""
         self.rows = []
         self._cache, self._last = None, self._last[:0]
+        self._choosing = False
 
     def _forward(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any

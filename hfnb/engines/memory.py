@@ -1,0 +1,295 @@
+"""How much may be computed at a time, by the memory that there really is.
+
+Two things hold a batch down. A *ceiling* is learned: it falls when memory has run out, is
+remembered as long as the process lives, and rises slowly again. The *room* is measured: before rows
+are added, what they will need is compared with what is free, by the tightest limit that the process
+is under, less a reserve. A row with no others beside it is always tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import psutil
+
+from hfnb.engines.row import Row
+from hfnb.errors import EngineError
+from hfnb.hardware import Memory, tightest_memory
+
+_LOOK_S = 0.25
+"""How long a look at the free memory holds; one takes longer than a step of a small model."""
+_RESERVE = 0.05
+"""The share of all memory that is left alone, for the rest of this process and for others ..."""
+_LEAST_RESERVE, _MOST_RESERVE = 64 << 20, 512 << 20
+"""... and the fewest and the most bytes of it."""
+_GROWTH = 8
+"""A ceiling rises by this part of each row that finishes: it doubles in about so many batches."""
+_SLOWEST = 64
+"""How much slower at most a ceiling rises that was too high each time."""
+_LEAST_MEASURED = 256
+"""Tokens in a forward pass from which its need of memory can be told."""
+_WATCH_S = 0.002
+_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "cl_out_of_resources",
+    "cl_out_of_host_memory",
+    "cl_mem_object_allocation_failure",
+    "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed",
+)
+"""What torch, OpenVINO and their libraries say, in small letters, when memory has run out."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on the host or on a device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in said for sign in _SIGNS)
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the frames of an error's traceback hold: the tensors of the pass that failed."""
+    each: BaseException | None = error
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+
+
+def no_memory_for(row: Row, error: BaseException) -> EngineError:
+    """Return the error of a row that does not fit even alone."""
+    lines = str(error).strip().splitlines() or [""]
+    problem = EngineError(
+        f"There is not enough memory for this row, even alone: it has {len(row.prompt_ids):,} "
+        f"prompt tokens, and up to {row.most_new:,} new ones. Shorten the prompt, use a smaller "
+        "max_new_tokens, free memory (other models, other notebooks), or load the model in a "
+        f"smaller format. ({type(error).__name__}: {lines[0][:200]})"
+    )
+    problem.__cause__ = error
+    return problem
+
+
+def tokens_of(row: Row) -> int:
+    """Return the most tokens that a row can come to hold."""
+    return len(row.prompt_ids) + row.most_new
+
+
+class Ceiling:
+    """The most tokens that rows computed together may come to hold, as failures have taught."""
+
+    def __init__(self) -> None:
+        self.tokens: int | None = None
+        """``None`` while memory has never run out."""
+        self._worked = 0
+        """The most tokens of a batch from which rows have finished since."""
+        self._slowness = 1
+        self._has_risen = False
+
+    def failed(self, added: int, beside: int = 0) -> None:
+        """Note that memory did not suffice for so many tokens beside others that were there."""
+        every = added + beside
+        if self._worked >= every:  # there is less memory than there was
+            self._worked = 0
+        self.tokens = max(1, beside + added // 2, self._worked)
+        if self._has_risen:
+            self._slowness = min(2 * self._slowness, _SLOWEST)
+            self._has_risen = False
+
+    def does_not_fit(self, tokens: int) -> None:
+        """Note that one row alone had too many tokens; what failed with it says nothing more."""
+        self.tokens = max(1, tokens // 2, self.tokens or 0)
+
+    def finished(self, tokens: int, together: int) -> None:
+        """Note that a row of so many tokens has finished, one of a batch of so many together."""
+        if self.tokens is not None:
+            self._worked = max(self._worked, min(together, self.tokens))
+            self.tokens += max(1, tokens // (_GROWTH * self._slowness))
+            self._has_risen = True
+
+
+_ceilings: dict[tuple[str, ...], Ceiling] = {}
+
+
+class MemoryBudget:
+    """What one model on one device may take of memory; its engine's ways share it.
+
+    Args:
+        key: Names the model and the device: what was learned is remembered under it.
+        bytes_per_token: Keys and values of one token.
+        bytes_to_compute: What a forward pass takes beside them for each of its tokens, padding
+            included, as far as it is known before the first; then it is measured.
+        rectangular: Whether rows take as much as the longest of them.
+        look: Says how much memory there is.
+        peak: Says how much was in use at most since the process began, where something counts
+            that; otherwise the process's resident memory is watched.
+    """
+
+    def __init__(
+        self,
+        key: tuple[str, ...] = (),
+        bytes_per_token: int = 0,
+        bytes_to_compute: int = 0,
+        *,
+        rectangular: bool = True,
+        look: Callable[[], Memory] = tightest_memory,
+        peak: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        self.ceiling = _ceilings.setdefault(key, Ceiling()) if key else Ceiling()
+        self.bytes_per_token = bytes_per_token
+        self.bytes_to_compute = bytes_to_compute
+        self.rectangular = rectangular
+        self._look = look
+        self._peak = peak
+        self._looked_at = -_LOOK_S
+        self._memory = Memory(0, 0)
+        self._promised = 0
+        """Bytes given to rows since the last look."""
+        self._measured = 0
+        """Tokens of the largest forward pass that was measured."""
+
+    def room(self, active: Sequence[Row] = (), copies: int = 1) -> Room:
+        """Return what may be added to rows that are being decoded.
+
+        Args:
+            active: These rows.
+            copies: Sequences that are kept for each row, such as beams.
+        """
+        self._look_again()
+        free = self._memory.free - self._reserve() - self._promised
+        return Room(self, active, copies, free)
+
+    def promise(self, count: int) -> None:
+        """Note bytes that are about to be taken and that the next look will show."""
+        self._promised += count
+
+    def is_short(self) -> bool:
+        """Whether so little is left that fewer rows should be decoded."""
+        self._look_again()
+        return self._memory.free < self._reserve() // 2
+
+    def look_anew(self) -> None:
+        """Look at the memory when it is next asked for, whenever the last look was."""
+        self._looked_at = -_LOOK_S
+
+    @contextlib.contextmanager
+    def measured(self, tokens: int) -> Iterator[None]:
+        """Measure what a forward pass of so many tokens takes, if it is the largest so far.
+
+        It may take more than it leaves behind, so that the most is what counts.
+        """
+        if tokens < max(_LEAST_MEASURED, 2 * self._measured):
+            yield
+            return
+        if self._peak is None:
+            with _Watch() as watch:
+                yield
+            taken = watch.most - watch.before
+        else:
+            before = self._peak()
+            yield
+            after = self._peak()
+            if after[1] <= before[1]:  # there was a higher one before: nothing can be told
+                return
+            taken = after[1] - before[0]
+        self._measured = tokens
+        self.bytes_to_compute = -(-max(0, taken) // tokens)
+
+    def _look_again(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            self._memory = self._look()
+            self._promised = 0
+
+    def _reserve(self) -> int:
+        share = int(self._memory.most * _RESERVE)
+        return min(max(share, _LEAST_RESERVE), _MOST_RESERVE)
+
+
+class Room:
+    """What may be added to rows that are being decoded; made for one decision.
+
+    Args:
+        budget: Whose memory it is.
+        active: The rows that are being decoded.
+        copies: Sequences that are kept for each row.
+        free: Bytes that may be taken.
+    """
+
+    def __init__(self, budget: MemoryBudget, active: Sequence[Row], copies: int, free: int) -> None:
+        self._budget = budget
+        self._copies = copies
+        self._free = free
+        self._rows = len(active)
+        self._tokens = sum(map(tokens_of, active))
+        self._longest = max(map(tokens_of, active), default=0)
+        self._held = sum(len(row.prompt_ids) + len(row.new_ids) for row in active)
+        """Tokens whose keys and values are there already."""
+        self._added = 0
+        self._longest_added = 0
+
+    def take(self, row: Row) -> bool:
+        """Take a row in, if there is room for it; with no others there always is."""
+        tokens = tokens_of(row)
+        if self._rows and not self._fits(row, tokens):
+            return False
+        self._rows += 1
+        self._added += 1
+        self._tokens += tokens
+        self._longest = max(self._longest, tokens)
+        self._longest_added = max(self._longest_added, len(row.prompt_ids))
+        self._budget.promise(len(row.prompt_ids) * self._copies * self._budget.bytes_per_token)
+        return True
+
+    def _fits(self, row: Row, tokens: int) -> bool:
+        budget = self._budget
+        ceiling = budget.ceiling.tokens
+        if ceiling is not None and self._tokens + tokens > ceiling:
+            return False
+        most = self._tokens + tokens
+        if budget.rectangular:
+            most = (self._rows + 1) * max(self._longest, tokens)
+        computed = (self._added + 1) * max(self._longest_added, len(row.prompt_ids))
+        need = (most - self._held) * self._copies * budget.bytes_per_token
+        return need + computed * budget.bytes_to_compute <= self._free
+
+
+class _Watch:
+    """Watches the resident memory of this process while something is computed."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self.before = self.most = self._now()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="hfnb-peak", daemon=True)
+
+    def __enter__(self) -> _Watch:
+        with contextlib.suppress(RuntimeError):  # no memory for a thread: the ends still count
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.most = max(self.most, self._now())
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_WATCH_S):
+            self.most = max(self.most, self._now())
+
+    def _now(self) -> int:
+        return int(self._process.memory_info().rss)
+
+
+def held(rows: Iterable[Row]) -> int:
+    """Return the most tokens that rows together can come to hold."""
+    return sum(map(tokens_of, rows))
