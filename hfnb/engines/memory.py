@@ -9,6 +9,8 @@ is under, less a reserve. A row with no others beside it is always tried.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import threading
 import time
 import traceback
@@ -33,6 +35,8 @@ _SLOWEST = 64
 _LEAST_MEASURED = 256
 """Tokens in a forward pass from which its need of memory can be told."""
 _WATCH_S = 0.002
+_CAUTION = 3
+"""How often what a model's shapes tell must be free, until a forward pass was measured."""
 _SIGNS = (
     "out of memory",
     "can't allocate memory",
@@ -62,6 +66,13 @@ def let_go(error: BaseException) -> None:
     while each is not None:
         traceback.clear_frames(each.__traceback__)
         each = each.__cause__ or each.__context__
+
+
+def give_back() -> None:
+    """Give the system what this process has freed: C libraries keep it in pieces, for later."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # only that of GNU can be told to
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def no_memory_for(row: Row, error: BaseException) -> EngineError:
@@ -142,7 +153,8 @@ class MemoryBudget:
         look: Callable[[], Memory] = tightest_memory,
         peak: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
-        self.ceiling = _ceilings.setdefault(key, Ceiling()) if key else Ceiling()
+        self._key = key
+        self._own = Ceiling()
         self.bytes_per_token = bytes_per_token
         self.bytes_to_compute = bytes_to_compute
         self.rectangular = rectangular
@@ -155,6 +167,11 @@ class MemoryBudget:
         self._measured = 0
         """Tokens of the largest forward pass that was measured."""
 
+    @property
+    def ceiling(self) -> Ceiling:
+        """What failures have taught of this model on this device."""
+        return _ceilings.setdefault(self._key, self._own) if self._key else self._own
+
     def room(self, active: Sequence[Row] = (), copies: int = 1) -> Room:
         """Return what may be added to rows that are being decoded.
 
@@ -166,6 +183,11 @@ class MemoryBudget:
         free = self._memory.free - self._reserve() - self._promised
         return Room(self, active, copies, free)
 
+    @property
+    def caution(self) -> int:
+        """How often what is known to be needed must be free: more while nothing was measured."""
+        return 1 if self._measured or not self.rectangular else _CAUTION
+
     def promise(self, count: int) -> None:
         """Note bytes that are about to be taken and that the next look will show."""
         self._promised += count
@@ -174,6 +196,11 @@ class MemoryBudget:
         """Whether so little is left that fewer rows should be decoded."""
         self._look_again()
         return self._memory.free < self._reserve() // 2
+
+    def recover(self) -> None:
+        """After rows were let go for want of memory: free it, and look how much there is."""
+        give_back()
+        self.look_anew()
 
     def look_anew(self) -> None:
         """Look at the memory when it is next asked for, whenever the last look was."""
@@ -200,7 +227,8 @@ class MemoryBudget:
                 return
             taken = after[1] - before[0]
         self._measured = tokens
-        self.bytes_to_compute = -(-max(0, taken) // tokens)
+        # The keys and values that stay are counted on their own.
+        self.bytes_to_compute = max(0, taken // tokens - self.bytes_per_token)
 
     def _look_again(self) -> None:
         now = time.monotonic()
@@ -231,7 +259,7 @@ class Room:
         self._rows = len(active)
         self._tokens = sum(map(tokens_of, active))
         self._longest = max(map(tokens_of, active), default=0)
-        self._held = sum(len(row.prompt_ids) + len(row.new_ids) for row in active)
+        self._held = sum(len(row.prompt_ids) + len(row.new_ids) for row in active if row.new_ids)
         """Tokens whose keys and values are there already."""
         self._added = 0
         self._longest_added = 0
@@ -239,7 +267,7 @@ class Room:
     def take(self, row: Row) -> bool:
         """Take a row in, if there is room for it; with no others there always is."""
         tokens = tokens_of(row)
-        if self._rows and not self._fits(row, tokens):
+        if self._rows and not self._fits(row):
             return False
         self._rows += 1
         self._added += 1
@@ -249,17 +277,21 @@ class Room:
         self._budget.promise(len(row.prompt_ids) * self._copies * self._budget.bytes_per_token)
         return True
 
-    def _fits(self, row: Row, tokens: int) -> bool:
-        budget = self._budget
-        ceiling = budget.ceiling.tokens
-        if ceiling is not None and self._tokens + tokens > ceiling:
-            return False
+    def has_memory_for(self, row: Row) -> bool:
+        """Whether what a row will need is free."""
+        budget, tokens = self._budget, tokens_of(row)
         most = self._tokens + tokens
         if budget.rectangular:
             most = (self._rows + 1) * max(self._longest, tokens)
         computed = (self._added + 1) * max(self._longest_added, len(row.prompt_ids))
-        need = (most - self._held) * self._copies * budget.bytes_per_token
-        return need + computed * budget.bytes_to_compute <= self._free
+        need = (most - self._held) * budget.bytes_per_token + computed * budget.bytes_to_compute
+        return need * self._copies * budget.caution <= self._free
+
+    def _fits(self, row: Row) -> bool:
+        ceiling = self._budget.ceiling.tokens
+        if ceiling is not None and self._tokens + tokens_of(row) > ceiling:
+            return False
+        return self.has_memory_for(row)
 
 
 class _Watch:

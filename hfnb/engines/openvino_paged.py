@@ -59,6 +59,8 @@ class PagedBatch:
         self._handles: dict[Row, Any] = {}
         self._ended: list[tuple[Row, RowError | None]] = []
         self._count = 0
+        self._stored = False
+        """Whether the pipeline has computed anything."""
         self._store_was_full = False
         """Whether the pipeline's store was too small, and not the memory."""
         self._beginnings = Beginnings()
@@ -82,6 +84,7 @@ class PagedBatch:
             return []
         if not self._handles:
             self._beginnings.clear()  # an interrupt may have come between `take` and `start`
+            self._make_room(waiting)
         room = self.budget.room(self.rows)
         group: list[Row] = []
         passed: list[Row] = []
@@ -102,10 +105,24 @@ class PagedBatch:
         # The pipeline computes prompts in this order.
         return sorted(group, key=lambda row: row not in awaited) if awaited else group
 
+    def _make_room(self, waiting: list[Row]) -> None:
+        """Between rows, give back a store that has taken the memory which the next row needs.
+
+        OpenVINO fills all of it with what it has computed, and never makes it smaller. The next
+        pipeline's size goes by what is free.
+        """
+        if not waiting or not self._stored or self.budget.room().has_memory_for(waiting[-1]):
+            return
+        with self._lock:
+            self.clear()
+            self._pipeline = None
+        self.budget.look_anew()
+
     def start(self, group: list[Row]) -> Tokens:
         """Hand rows to the pipeline, and compute a step."""
         with self._lock:
             pipeline = self._open()
+            self._stored = True
             for row in group:
                 ids = openvino.Tensor(np.array([row.prompt_ids], dtype=np.int64))
                 config = row.call.settings.config_of(row)
@@ -187,6 +204,7 @@ class PagedBatch:
         if self._pipeline is None:
             self._pipeline = self._make()
             self._beginnings = Beginnings()
+            self._stored = False
         return self._pipeline
 
 

@@ -211,9 +211,12 @@ class Scheduler:
                 call.woken.set()
 
     def _start(self, group: list[Row]) -> Tokens:
+        batch = self._batch
+        if not batch.pads:  # it computes the prompts bit by bit
+            return batch.start(group)
         longest = max(len(row.prompt_ids) for row in group)
-        with self._batch.budget.measured(len(group) * longest):
-            return self._batch.start(group)
+        with batch.budget.measured(len(group) * longest):
+            return batch.start(group)
 
     def _next_group(self, calls: list[Call]) -> list[Row]:
         """Take the rows to start now. Calls with few rows come first, and are taken together."""
@@ -304,7 +307,7 @@ class Scheduler:
             budget.ceiling.failed(held(tried), held(beside))
             _count_backoff(tried)
             _try_again(batch.lost(tried, short=True))
-        budget.look_anew()
+        budget.recover()
 
     def _give_up_half(self, rows: Sequence[Row]) -> None:
         """Go on with half of the rows that are being decoded: those that are furthest on."""
@@ -313,7 +316,7 @@ class Scheduler:
         by_progress = sorted(rows, key=lambda row: -len(row.new_ids))
         lost = self._batch.lost(by_progress[(len(rows) + 1) // 2 :], short=True)
         _try_again(lost)
-        self._batch.budget.look_anew()
+        self._batch.budget.recover()
 
     def _begin_again(self) -> None:
         """Begin the rows of all calls again that are left."""

@@ -141,9 +141,10 @@ def _failed(
     """After a failure, try a batch's rows again, fewer at a time; one row alone has failed."""
     rows = [row for row in batch if row in call.unfinished]
     short = is_out_of_memory(error)
+    if short:
+        budget.recover()
     if short and len(batch) > 1:
         budget.ceiling.failed(held(batch))
-        budget.look_anew()
         call.work.memory_backoffs += 1
         call.wait_again(rows)
     elif short:
@@ -252,8 +253,9 @@ def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryB
         ids[i, columns] = torch.tensor(row.prompt_ids)
         mask[i, columns] = 1
     options, sampling = call.options, call.generation.sampling
+    copies = _copies(options)
     passed = {name: thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
-    with torch.inference_mode(), budget.measured(len(batch) * longest):
+    with torch.inference_mode(), budget.measured(len(batch) * longest * copies):
         out = loaded.in_memory().generate(
             input_ids=ids.to(loaded.device),
             attention_mask=mask.to(loaded.device),

@@ -132,7 +132,7 @@ def bytes_to_compute(loaded: TorchModel) -> int:
             getattr(text, name, None) for name in ("hidden_size", "intermediate_size", "vocab_size")
         )
     )
-    widths = 8 * hidden + 3 * inner
+    widths: int = 8 * hidden + 3 * inner
     if loaded.is_decoder and "logits_to_keep" not in loaded.forward_options:
         widths += 2 * vocabulary
     return int(widths * _dtype(loaded).itemsize)
