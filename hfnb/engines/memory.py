@@ -170,7 +170,11 @@ class MemoryBudget:
     @property
     def ceiling(self) -> Ceiling:
         """What failures have taught of this model on this device."""
-        return _ceilings.setdefault(self._key, self._own) if self._key else self._own
+        if not self._key:
+            return self._own
+        if self._key not in _ceilings:
+            _ceilings[self._key] = Ceiling()
+        return _ceilings[self._key]
 
     def room(self, active: Sequence[Row] = (), copies: int = 1) -> Room:
         """Return what may be added to rows that are being decoded.
