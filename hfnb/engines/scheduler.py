@@ -302,7 +302,7 @@ class Scheduler:
                 budget.ceiling.failed(tokens_of(row))
                 _try_again(tried)
         elif any(row in batch.rows for row in tried):
-            self._give_up_half(tried)
+            self._give_up_half(batch.rows)
         else:
             budget.ceiling.failed(held(tried), held(beside))
             _count_backoff(tried)

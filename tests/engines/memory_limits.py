@@ -125,7 +125,7 @@ def _main(job: dict[str, Any]) -> None:
     from hfnb.spec import GenerationSpec, ModelSpec
 
     if job["unprotected"]:
-        plenty = hardware.Memory(1 << 50, 1 << 50)
+        plenty = hardware.Memory(16 << 30, 16 << 30)
         hardware.tightest_memory = lambda: plenty
         memory.MemoryBudget.__init__.__kwdefaults__["look"] = hardware.tightest_memory
         memory.MemoryBudget.is_short = lambda self: False  # type: ignore[method-assign]
