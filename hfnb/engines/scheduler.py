@@ -15,15 +15,9 @@ from typing import Protocol
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.call import Call
-from hfnb.engines.memory import (
-    MemoryBudget,
-    held,
-    is_out_of_memory,
-    let_go,
-    no_memory_for,
-    tokens_of,
-)
+from hfnb.engines.memory import MemoryBudget, held, tokens_of
 from hfnb.engines.row import Row
+from hfnb.engines.shortage import is_out_of_memory, let_go, no_memory_for
 from hfnb.errors import RowError
 
 _PATIENCE_S = 0.2

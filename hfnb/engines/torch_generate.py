@@ -18,16 +18,9 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.call import Call
-from hfnb.engines.memory import (
-    MemoryBudget,
-    Room,
-    held,
-    is_out_of_memory,
-    let_go,
-    no_memory_for,
-    tokens_of,
-)
+from hfnb.engines.memory import MemoryBudget, Room, held, tokens_of
 from hfnb.engines.row import Row
+from hfnb.engines.shortage import is_out_of_memory, let_go, no_memory_for
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_processors import thaw
 from hfnb.engines.torch_sampling import RowRandom, TorchState, draw, warpers

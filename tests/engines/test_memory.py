@@ -15,8 +15,9 @@ from hfnb import hardware
 from hfnb.engines import memory
 from hfnb.engines.base import Work
 from hfnb.engines.call import Call
-from hfnb.engines.memory import Ceiling, MemoryBudget, is_out_of_memory
+from hfnb.engines.memory import Ceiling, MemoryBudget
 from hfnb.engines.row import Row
+from hfnb.engines.shortage import is_out_of_memory
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.errors import EngineError
 from hfnb.hardware import Memory
