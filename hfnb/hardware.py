@@ -137,9 +137,9 @@ def _memory_limits() -> Iterator[Memory]:
     if told.isdecimal() and int(told) > 0:
         yield Memory(int(told) - own.rss, int(told))
     for name, field in (("RLIMIT_AS", "vms"), ("RLIMIT_DATA", "data")):
-        limit, used = _resource_limit(name), getattr(own, field, None)
-        if limit is not None and used is not None:
-            yield Memory(limit - used, limit)
+        most, taken = _resource_limit(name), getattr(own, field, None)
+        if most is not None and taken is not None:
+            yield Memory(most - taken, most)
 
 
 def _resource_limit(name: str) -> int | None:

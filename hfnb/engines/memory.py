@@ -154,6 +154,11 @@ class MemoryBudget:
         give_back()
         self.look_anew()
 
+    def freed(self) -> None:
+        """Note that much was given back: where not much is free, look how much there is now."""
+        if self._memory.free < self._memory.most // 2:
+            self.look_anew()
+
     def look_anew(self) -> None:
         """Look at the memory when it is next asked for, whenever the last look was."""
         self._looked_at = -_LOOK_S

@@ -96,6 +96,8 @@ class Scheduler:
         """The group of these that is being computed; nothing joins it."""
         self._alone: Row | None = None
         """A row that began with no others and is still without any."""
+        self._last_try: Row | None = None
+        """A row for which memory did not suffice; everything was freed, and it is tried again."""
 
     def run(self, call: Call) -> Iterator[Completion | Delta]:
         """Yield a call's completions, and deltas when streaming, until all are there."""
@@ -289,10 +291,11 @@ class Scheduler:
         if len(tried) == 1 and not beside:
             row = tried[0]
             batch.lost(tried, short=True)
-            if row is self._alone:
+            if row is self._alone and row is self._last_try:
                 budget.ceiling.does_not_fit(tokens_of(row))
                 row.call.finish(row, row.failure(no_memory_for(row, error)))
-            else:  # what others needed may still be there: it is tried once more, with nothing
+            else:  # what others needed was still there: it is tried once more, with nothing
+                self._last_try = row
                 budget.ceiling.failed(tokens_of(row))
                 _try_again(tried)
         elif any(row in batch.rows for row in tried):

@@ -46,6 +46,9 @@ class DecoderBatch:
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take rows of nearly equal length, when enough of them fit."""
+        if not self.rows and self._cache is not None:  # the next rows need other buffers
+            self.clear()
+            self.budget.freed()
         return self._planner.take(waiting, self.rows, limit)
 
     @torch.inference_mode()

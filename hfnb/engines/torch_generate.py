@@ -84,7 +84,8 @@ def generate_in_batches(
 ) -> Iterator[Completion | Delta]:
     """Yield a call's completions batch by batch; see `hfnb.engines.base.Engine.generate`."""
     most_rows = min(call.most_rows, _BATCH_ROWS)
-    copies = _copies(call.options)
+    # transformers copies all keys and values whenever they grow.
+    copies = 2 * _copies(call.options)
     key = _key(loaded, call.options)
     apart: list[list[Row]] = []
     """Groups among which a row is that fails."""

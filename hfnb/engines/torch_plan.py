@@ -126,20 +126,17 @@ def bytes_to_compute(loaded: TorchModel) -> int:
     Where a model computes the logits of all tokens, these are most of it.
     """
     text = loaded.model.config.get_text_config()
-    hidden, inner, vocabulary = (
-        each if isinstance(each, int) else 0
-        for each in (
-            getattr(text, name, None) for name in ("hidden_size", "intermediate_size", "vocab_size")
-        )
-    )
-    widths: int = 8 * hidden + 3 * inner
+    names = ("hidden_size", "intermediate_size", "vocab_size")
+    found = (getattr(text, name, None) for name in names)
+    hidden, inner, vocabulary = (each if isinstance(each, int) else 0 for each in found)
+    widths = 8 * hidden + 3 * inner
     if loaded.is_decoder and "logits_to_keep" not in loaded.forward_options:
         widths += 2 * vocabulary
-    return int(widths * _dtype(loaded).itemsize)
+    return widths * _dtype(loaded).itemsize
 
 
 def _layers(text: Any) -> int:
-    return max(text.num_hidden_layers, getattr(text, "decoder_layers", None) or 0)
+    return max(int(text.num_hidden_layers), getattr(text, "decoder_layers", None) or 0)
 
 
 def _dtype(loaded: TorchModel) -> torch.dtype:

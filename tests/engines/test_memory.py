@@ -34,6 +34,8 @@ WAYS = [
 """A model's name, and options that choose each way of the PyTorch engine."""
 GROUPS = [prompt + " x" * (row % 3) for row, prompt in enumerate(["one two three"] * 24)]
 """Prompts of few lengths, so that `generate` batches them too."""
+ALIKE = [f"{row} one two" for row in range(10)]
+"""Prompts of one length."""
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +178,7 @@ def test_all_kinds_of_missing_memory_are_known(
     error: Exception, name: str, options: dict[str, Any], engine: Engines
 ) -> None:
     made, work = engine(name), Work()
-    expected = texts(made, GROUPS[:6], max_new_tokens=4, **options)
+    expected = texts(made, ALIKE, max_new_tokens=4, **options)
 
     def fits(rows: int, tokens: int) -> bool:
         if rows > 2:
@@ -184,7 +186,7 @@ def test_all_kinds_of_missing_memory_are_known(
         return True
 
     with full(made, fits):
-        assert texts(made, GROUPS[:6], max_new_tokens=4, work=work, **options) == expected
+        assert texts(made, ALIKE, max_new_tokens=4, work=work, **options) == expected
     assert work.memory_backoffs > 0
 
 
@@ -301,9 +303,9 @@ def test_rows_are_added_only_while_there_is_memory_for_them(
     name: str, options: dict[str, Any], engine: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, plenty, little, none = engine(name), Work(), Work(), Work()
-    expected = texts(made, GROUPS, max_new_tokens=6, work=plenty, **options)
+    expected = texts(made, ALIKE, max_new_tokens=6, work=plenty, **options)
     budget, beams = made._budget, options.get("num_beams", 1)
-    tokens = max(map(made.count_tokens, GROUPS)) + 6
+    tokens = max(map(made.count_tokens, ALIKE)) + 6
     room = int(4.5 * tokens * budget.bytes_per_token * beams)
     monkeypatch.setattr(budget, "bytes_to_compute", 0)
     monkeypatch.setattr(budget, "_measured", 10**9)  # not again
@@ -317,11 +319,11 @@ def test_rows_are_added_only_while_there_is_memory_for_them(
         return Memory(free, 1_000_000_000)
 
     monkeypatch.setattr(budget, "_look", look)
-    assert texts(made, GROUPS, max_new_tokens=6, work=little, **options) == expected
+    assert texts(made, ALIKE, max_new_tokens=6, work=little, **options) == expected
     assert 1 < little.batch_rows <= 4 < plenty.batch_rows
     assert little.memory_backoffs == 0
     free_memory(made, monkeypatch, 0)  # one row is always tried
-    assert texts(made, GROUPS, max_new_tokens=6, work=none, **options) == expected
+    assert texts(made, ALIKE, max_new_tokens=6, work=none, **options) == expected
     assert none.batch_rows == 1
 
 
