@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, TypeGuard
+from typing import Any, Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from hfnb.errors import RowError
 from hfnb.spec import GenerationSpec, Task
@@ -129,10 +129,13 @@ class Work:
     """The most rows in one forward pass."""
     recomputed_rows: int = 0
     """Rows started again because a batch failed."""
+    memory_backoffs: int = 0
+    """Times that a batch was made smaller for want of memory."""
     path: str = ""
     """The way that was taken, where the engine has several, and why."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Answers requests. Safe to be called from several threads."""
 

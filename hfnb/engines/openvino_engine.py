@@ -16,6 +16,7 @@ from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Promp
 from hfnb.engines.call import Call
 from hfnb.engines.chat_template import template_text, template_variables
 from hfnb.engines.folder_identity import identity_of
+from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.openvino_device import reason_of
 from hfnb.engines.openvino_load import parameters_of
 from hfnb.engines.openvino_model import OpenVINOModel
@@ -38,6 +39,11 @@ _SMALL = 500_000_000
 _KV_SHARE = 0.4
 """The share of free memory that keys and values may take; it is taken as it is needed."""
 _GIGABYTE = 1024**3
+_FINE = 4
+"""Gigabytes below which the store of keys and values is measured out in blocks."""
+_BLOCK_TOKENS = 32
+"""Tokens in a block on a CPU."""
+_LEAST_BLOCKS = 16
 
 
 class OpenVINOEngine:
@@ -76,11 +82,19 @@ class OpenVINOEngine:
         self._closed = False
         parameters = parameters_of(model.folder)
         step_tokens = _SMALL_STEP_TOKENS if parameters <= _SMALL else _STEP_TOKENS
+        token_bytes = kv_bytes_per_token(model.config, str(config.get("KV_CACHE_PRECISION", "f32")))
+        on_host = not device.startswith("GPU")
+        make = functools.partial(
+            _pipeline, model.folder, tokenizer, device, dict(config), step_tokens, token_bytes
+        )
         self._batch = PagedBatch(
-            functools.partial(
-                _pipeline, model.folder, tokenizer, device, dict(config), step_tokens
-            ),
+            make,
             closed=self._unloaded(),
+            budget=MemoryBudget(
+                ("openvino", str(model.folder), device),
+                token_bytes if on_host else 0,
+                rectangular=False,
+            ),
         )
         self._scheduler = Scheduler(self._batch, threading.Lock())
         template = model.chat_template
@@ -198,18 +212,43 @@ class OpenVINOEngine:
         return f"{self.model.name!r} was unloaded. Load it again with hfnb.load."
 
 
+def kv_bytes_per_token(config: Mapping[str, Any], precision: str) -> int:
+    """Return the bytes of keys and values of one token; 0 where the config does not tell.
+
+    Args:
+        config: The model's config.json.
+        precision: What OpenVINO keeps them in. Each head of 8 bits has a scale and a zero point.
+    """
+    text = config.get("text_config") or config
+
+    def number(*names: str) -> int:
+        return next((text[each] for each in names if isinstance(text.get(each), int)), 0)
+
+    heads = number("num_attention_heads", "n_head", "num_heads")
+    kv_heads = number("num_key_value_heads") or heads
+    width = number("head_dim") or number("hidden_size", "n_embd", "d_model") // max(1, heads)
+    small = precision in ("u8", "i8", "u4", "i4")
+    size = width + 8 if small else width * (4 if precision == "f32" else 2)
+    return 2 * number("num_hidden_layers", "n_layer", "n_layers") * kv_heads * size
+
+
 def _pipeline(
     folder: Path,
     tokenizer: Path | None,
     device: str,
     config: Mapping[str, Any],
     step_tokens: int,
+    token_bytes: int,
 ) -> Any:
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.max_num_seqs = _MOST_ROWS
     scheduler.max_num_batched_tokens = step_tokens
     if not device.startswith("GPU"):  # there OpenVINO takes what it needs of the GPU's own memory
-        scheduler.cache_size = max(1, int(hardware.memory_free() * _KV_SHARE) // _GIGABYTE)
+        store = int(hardware.memory_free() * _KV_SHARE)
+        scheduler.cache_size = max(1, store // _GIGABYTE)
+        if token_bytes and store < _FINE * _GIGABYTE:  # whole gigabytes would be too coarse
+            scheduler.cache_size = 0
+            scheduler.num_kv_blocks = max(_LEAST_BLOCKS, store // (_BLOCK_TOKENS * token_bytes))
     scheduler.enable_prefix_caching = True
     make = openvino_genai.ContinuousBatchingPipeline
     try:

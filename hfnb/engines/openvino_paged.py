@@ -18,10 +18,11 @@ import numpy as np
 import openvino
 import openvino_genai
 
+from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.openvino_settings import PagedState
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
-from hfnb.errors import EngineError, ModelError, RowError
+from hfnb.errors import ModelError, RowError
 
 _RUNNING = openvino_genai.GenerationStatus.RUNNING
 _IGNORED = openvino_genai.GenerationStatus.IGNORED
@@ -42,11 +43,13 @@ class PagedBatch:
         make: Makes an ``openvino_genai.ContinuousBatchingPipeline``; called again where a failure
             has left one that can't go on.
         closed: What to say once the batch is closed.
+        budget: How much memory rows may take.
     """
 
     pads = False
 
-    def __init__(self, make: Callable[[], Any], closed: str) -> None:
+    def __init__(self, make: Callable[[], Any], closed: str, budget: MemoryBudget) -> None:
+        self.budget = budget
         self._make = make
         self._closed_message = closed
         self._pipeline: Any = make()
@@ -56,6 +59,10 @@ class PagedBatch:
         self._handles: dict[Row, Any] = {}
         self._ended: list[tuple[Row, RowError | None]] = []
         self._count = 0
+        self._stored = False
+        """Whether the pipeline has computed anything."""
+        self._store_was_full = False
+        """Whether the pipeline's store was too small, and not the memory."""
         self._beginnings = Beginnings()
 
     @property
@@ -64,7 +71,8 @@ class PagedBatch:
         return list(self._handles)
 
     def begin(self) -> None:
-        """Do nothing: the pipeline is always ready."""
+        """Look how much memory there is; the pipeline is always ready."""
+        self.budget.look_anew()
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take as many rows as there are places for, the longest first.
@@ -76,12 +84,18 @@ class PagedBatch:
             return []
         if not self._handles:
             self._beginnings.clear()  # an interrupt may have come between `take` and `start`
+            self._make_room(waiting)
+        room = self.budget.room(self.rows)
         group: list[Row] = []
         passed: list[Row] = []
         awaited: set[Row] = set()
         while waiting and len(group) < free and len(passed) < _MOST_PASSED:
             row = waiting.pop()
             before = self._beginnings.begin(row)
+            if before is None and not room.take(row):
+                self._beginnings.leave(row)
+                waiting.append(row)
+                break
             if before is None:
                 group.append(row)
             else:
@@ -91,10 +105,24 @@ class PagedBatch:
         # The pipeline computes prompts in this order.
         return sorted(group, key=lambda row: row not in awaited) if awaited else group
 
+    def _make_room(self, waiting: list[Row]) -> None:
+        """Between rows, give back a store that has taken the memory which the next row needs.
+
+        OpenVINO fills all of it with what it has computed, and never makes it smaller. The next
+        pipeline's size goes by what is free.
+        """
+        if not waiting or not self._stored or self.budget.room().has_memory_for(waiting[-1]):
+            return
+        with self._lock:
+            self.clear()
+            self._pipeline = None
+        self.budget.look_anew()
+
     def start(self, group: list[Row]) -> Tokens:
         """Hand rows to the pipeline, and compute a step."""
         with self._lock:
             pipeline = self._open()
+            self._stored = True
             for row in group:
                 ids = openvino.Tensor(np.array([row.prompt_ids], dtype=np.int64))
                 config = row.call.settings.config_of(row)
@@ -106,7 +134,8 @@ class PagedBatch:
         """Compute a step of every row, and return the new tokens.
 
         Raises:
-            RuntimeError: It failed, or there was no memory for all of the rows.
+            RuntimeError: It failed.
+            MemoryError: There was no memory for the keys and values of all rows.
             ModelError: The model was unloaded.
         """
         with self._lock:
@@ -115,12 +144,14 @@ class PagedBatch:
             for row, handle in self._handles.items():
                 status = handle.get_status()
                 if status == _IGNORED:
-                    self._ignored(row)
+                    # OpenVINO then drops all that it has, small ones too.
+                    self._store_was_full = True
+                    raise MemoryError("OpenVINO's store of keys and values was too small")
                 while handle.can_read():
                     for output in handle.read().values():
                         tokens += ((row, token) for token in output.generated_ids)
                         self._beginnings.computed(row)
-                if status != _RUNNING and status != _IGNORED:
+                if status != _RUNNING:
                     self._ended.append((row, None))
             return tokens
 
@@ -138,10 +169,17 @@ class PagedBatch:
                 if handle.get_status() == _RUNNING:
                     handle.cancel()
 
-    def lost(self, rows: Sequence[Row]) -> list[Row]:
-        """Let go of all rows after a failed step: it is not known which of them failed."""
+    def lost(self, rows: Sequence[Row], *, short: bool = False) -> list[Row]:
+        """Let go of all rows after a failed step: it is not known which of them failed.
+
+        A pipeline never makes its store of keys and values smaller: where memory is short, the next
+        rows get another, whose size goes by what is free then.
+        """
         again = list(dict.fromkeys([*self._handles, *rows]))
         self.clear()
+        if short and not self._store_was_full:
+            self._pipeline = None
+        self._store_was_full = False
         return again
 
     def clear(self) -> None:
@@ -166,16 +204,8 @@ class PagedBatch:
         if self._pipeline is None:
             self._pipeline = self._make()
             self._beginnings = Beginnings()
+            self._stored = False
         return self._pipeline
-
-    def _ignored(self, row: Row) -> None:
-        """Note that a row got no memory; of several, it is not known which is too large.
-
-        OpenVINO then drops all that it has, small ones too: they are tried again, fewer at a time.
-        """
-        if len(self._handles) > 1:
-            raise RuntimeError("OpenVINO had no memory for the keys and values of all rows")
-        self._ended.append((row, _why_ignored(row)))
 
 
 class Beginnings:
@@ -246,11 +276,3 @@ def _drained(pipeline: Any) -> bool:
         return not pipeline.has_non_finished_requests()
     except RuntimeError:  # what failed before fails again
         return False
-
-
-def _why_ignored(row: Row) -> EngineError:
-    return EngineError(
-        f"OpenVINO had no memory for the keys and values of this row ({len(row.prompt_ids):,} "
-        f"prompt tokens and up to {row.most_new:,} new ones). Use a smaller max_new_tokens, or "
-        "load the model with more memory free."
-    )

@@ -15,7 +15,9 @@ from typing import Protocol
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.call import Call
+from hfnb.engines.memory import MemoryBudget, held, tokens_of
 from hfnb.engines.row import Row
+from hfnb.engines.shortage import is_out_of_memory, let_go, no_memory_for
 from hfnb.errors import RowError
 
 _PATIENCE_S = 0.2
@@ -31,6 +33,8 @@ class Batch(Protocol):
 
     pads: bool
     """Whether prompts that start together are padded to the longest."""
+    budget: MemoryBudget
+    """What the rows may take of memory."""
 
     @property
     def rows(self) -> list[Row]:
@@ -54,8 +58,16 @@ class Batch(Protocol):
     def keep(self, going: Callable[[Row], bool]) -> None:
         """Let all rows go but these."""
 
-    def lost(self, rows: Sequence[Row]) -> list[Row]:
-        """Let go of rows whose start or step has failed, and return all that are lost with them."""
+    def lost(self, rows: Sequence[Row], *, short: bool = False) -> list[Row]:
+        """Let go of rows after a start or a step that failed, or for want of memory.
+
+        Args:
+            rows: These rows.
+            short: Whether memory is short, so that what can be given back should be.
+
+        Returns:
+            These rows, and all others that are lost with them.
+        """
 
     def clear(self) -> None:
         """Let all rows go, and their memory."""
@@ -78,15 +90,20 @@ class Scheduler:
         self._waiting: list[Call] = []
         self._computing: Call | None = None
         """The call whose thread has the turn."""
-        self._ceiling: int | None = None
-        """The most rows after a failure; it rises as rows finish."""
+        self._apart: list[list[Row]] = []
+        """Groups among which a row is that fails; each is computed with no others beside it."""
+        self._suspected: list[Row] = []
+        """The group of these that is being computed; nothing joins it."""
+        self._alone: Row | None = None
+        """A row that began with no others and is still without any."""
+        self._last_try: Row | None = None
+        """A row for which memory did not suffice; everything was freed, and it is tried again."""
 
     def run(self, call: Call) -> Iterator[Completion | Delta]:
         """Yield a call's completions, and deltas when streaming, until all are there."""
         with self._mutex:
             if not self._calls:
                 self._batch.begin()
-                self._ceiling = None
             self._calls.append(call)
         try:
             while True:
@@ -144,6 +161,7 @@ class Scheduler:
                 self._waiting.remove(call)
             try:
                 if not self._calls:
+                    self._apart = []
                     self._batch.clear()
                 elif self._computing is call:  # it was interrupted in the middle of a step
                     self._begin_again()
@@ -158,19 +176,27 @@ class Scheduler:
         """Take in waiting rows if it is time, else decode one token of every row."""
         calls = list(self._calls)
         batch = self._batch
-        if any(row.call.left or row.call.cancel.is_set() for row in batch.rows):
-            batch.keep(lambda row: not (row.call.left or row.call.cancel.is_set()))
+        if any(map(_is_unwanted, batch.rows)):
+            batch.keep(lambda row: not _is_unwanted(row))
         for call in calls:
             call.line_up()
         group = self._next_group(calls)
+        if not group and len(batch.rows) > 1 and batch.budget.is_short():
+            self._give_up_half(batch.rows)
         rows = group or batch.rows
         if rows:
             now = time.perf_counter()
+            if group:
+                self._alone = None if batch.rows or len(group) > 1 else group[0]
+            failure: Exception | None = None
             try:
                 with self._lock:
-                    tokens = batch.start(group) if group else batch.step()
+                    tokens = self._start(group) if group else batch.step()
             except _STEP_ERRORS as error:
-                self._failed(rows, error)
+                failure = error
+            # Outside of the handler: until its end, an error holds all that the pass had made.
+            if failure is not None:
+                self._failed(rows, failure)
             else:
                 if group:
                     _note_start(group, batch, now)
@@ -180,15 +206,23 @@ class Scheduler:
             if call.out or call.hungry or call.done or call.cancel.is_set():
                 call.woken.set()
 
+    def _start(self, group: list[Row]) -> Tokens:
+        batch = self._batch
+        if not batch.pads:  # it computes the prompts bit by bit
+            return batch.start(group)
+        longest = max(len(row.prompt_ids) for row in group)
+        with batch.budget.measured(len(group) * longest):
+            return batch.start(group)
+
     def _next_group(self, calls: list[Call]) -> list[Row]:
         """Take the rows to start now. Calls with few rows come first, and are taken together."""
+        if self._apart or self._suspected:
+            return self._next_apart()
         waiting = [call for call in calls if call.waiting and not call.cancel.is_set()]
         if not waiting:
             return []
         busy = {id(row.call) for row in self._batch.rows}
         limit = min(call.most_rows for call in calls if call.waiting or id(call) in busy)
-        if self._ceiling is not None:
-            limit = min(limit, self._ceiling)
         if len(waiting) == 1:
             return self._batch.take(waiting[0].waiting, limit)
         few = [call for call in waiting if call.few]
@@ -212,27 +246,79 @@ class Scheduler:
             if row.reason is None or problem is not None:
                 _show(row, row.end(problem))
         ended = [row for row in self._batch.rows if row.reason is not None]
+        together = held(self._batch.rows) if ended else 0
         for row in ended:
             row.call.finish(row, row.completion())
+            self._batch.budget.ceiling.finished(tokens_of(row), together)
         if ended:
             self._batch.keep(lambda row: row.reason is None)
-            if self._ceiling is not None:
-                self._ceiling += 1  # recover slowly after a failure
 
-    def _failed(self, rows: list[Row], error: Exception) -> None:
-        """After a failure, try the rows again in halves; one row alone has failed."""
-        again = self._batch.lost(rows)
+    # -- failures ---------------------------------------------------------------------------------
+
+    def _next_apart(self) -> list[Row]:
+        """Take the next group among which a row is that fails, once there are no other rows."""
+        if self._batch.rows:
+            return []
+        self._suspected = []
+        while self._apart and not self._suspected:
+            self._suspected = [row for row in self._apart.pop() if not _is_unwanted(row)]
+        return list(self._suspected)
+
+    def _failed(self, tried: list[Row], error: Exception) -> None:
+        """After a failure, try the rows again, fewer at a time; one row alone has failed.
+
+        Args:
+            tried: The rows that were to start, or all whose step has failed.
+            error: What was raised.
+        """
+        let_go(error)
+        if is_out_of_memory(error):
+            self._ran_out_of_memory(tried, error)
+            return
+        again = self._batch.lost(tried)
         if len(again) == 1 and not self._batch.rows:
             row = again[0]
             row.call.finish(row, row.failure(error))
             return
-        # One row that joined others waits until they have gone, and is then tried alone.
-        self._ceiling = max(1, len(rows) // 2) if len(rows) > 1 else 1
-        _try_again(again)
+        # In halves, each apart from all other rows, until the culprit stands alone.
+        middle = (len(again) + 1) // 2
+        _restart(again)
+        self._apart += [half for half in (again[middle:], again[:middle]) if half]
+
+    def _ran_out_of_memory(self, tried: list[Row], error: Exception) -> None:
+        batch, budget = self._batch, self._batch.budget
+        beside = [row for row in batch.rows if row not in tried]
+        if len(tried) == 1 and not beside:
+            row = tried[0]
+            batch.lost(tried, short=True)
+            if row is self._alone and row is self._last_try:
+                budget.ceiling.does_not_fit(tokens_of(row))
+                row.call.finish(row, row.failure(no_memory_for(row, error)))
+            else:  # what others needed was still there: it is tried once more, with nothing
+                self._last_try = row
+                budget.ceiling.failed(tokens_of(row))
+                _try_again(tried)
+        elif any(row in batch.rows for row in tried):
+            self._give_up_half(batch.rows)
+        else:
+            budget.ceiling.failed(held(tried), held(beside))
+            _count_backoff(tried)
+            _try_again(batch.lost(tried, short=True))
+        budget.recover()
+
+    def _give_up_half(self, rows: Sequence[Row]) -> None:
+        """Go on with half of the rows that are being decoded: those that are furthest on."""
+        self._batch.budget.ceiling.failed(held(rows))
+        _count_backoff(rows)
+        by_progress = sorted(rows, key=lambda row: -len(row.new_ids))
+        lost = self._batch.lost(by_progress[(len(rows) + 1) // 2 :], short=True)
+        _try_again(lost)
+        self._batch.budget.recover()
 
     def _begin_again(self) -> None:
         """Begin the rows of all calls again that are left."""
         self._batch.clear()
+        self._apart = []
         for call in self._calls:
             call.line_up()
             waiting = set(call.waiting)
@@ -266,7 +352,24 @@ def _note_forward(rows: list[Row]) -> None:
         call.work.forwards += 1
 
 
+def _is_unwanted(row: Row) -> bool:
+    """Whether the caller has gone or has cancelled."""
+    return row.call.left or row.call.cancel.is_set()
+
+
+def _count_backoff(rows: Iterable[Row]) -> None:
+    for call in {row.call for row in rows}:
+        call.work.memory_backoffs += 1
+
+
+def _restart(rows: Iterable[Row]) -> None:
+    for row in rows:
+        row.restart()
+        row.call.work.recomputed_rows += 1
+
+
 def _try_again(rows: Iterable[Row]) -> None:
+    """Put rows back in line, each with those of its own call."""
     by_call: dict[Call, list[Row]] = {}
     for row in rows:
         by_call.setdefault(row.call, []).append(row)

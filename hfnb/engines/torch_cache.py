@@ -168,6 +168,13 @@ class RowCache(Cache):
         self._window.rows = len(order)
         self._trim()
 
+    def shrink(self) -> None:
+        """Give back the memory of rows that have gone."""
+        self.torn = True
+        self._room_for_rows = max(1, self.rows)
+        self._resize(self.width + _ROOM)
+        self.torn = False
+
     def mask(self, extra: int, device: torch.device) -> torch.Tensor:
         """Return the attention mask, [rows, width + extra]: 1 for tokens, 0 for padding."""
         columns = torch.arange(self.width + extra)

@@ -9,12 +9,14 @@ of its own: such rows have only their other tokens in the cache.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
+from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.prefixes import Prefix
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
@@ -32,30 +34,36 @@ class DecoderBatch:
 
     pads = True
 
-    def __init__(self, loaded: TorchModel) -> None:
+    def __init__(self, loaded: TorchModel, budget: MemoryBudget) -> None:
         self.rows: list[Row] = []
+        self.budget = budget
         self._loaded = loaded
-        self._planner = Planner(loaded, prefill_tokens(loaded))
+        self._planner = Planner(budget, prefill_tokens(loaded))
         self._prefixes = Prefixes()
         self.shares_prefixes = reads_prefixes(loaded.model)
         """Whether prefixes are computed once; set to false to compare."""
         self._cache: RowCache | None = None
         self._last = torch.empty(0, dtype=torch.long)
         """The newest token of each row."""
+        self._choosing = False
+        """Whether tokens are being drawn: a failure in the midst can't be taken back."""
 
     def begin(self) -> None:
         """Look how much memory there is."""
-        self._planner.measure()
+        self.budget.look_anew()
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take rows with the same prefix and of nearly equal length, when enough of them fit."""
+        if not self.rows and self._cache is not None:  # the next rows need other buffers
+            self._let_go()
+            self.budget.freed()
         if not self.shares_prefixes:
             return self._planner.take(waiting, self.rows, limit)
         if not self._planner.has_room(waiting, self.rows, limit):
             return []
         alike = self._prefixes.alike(waiting)
-        prefix_tokens = self._prefixes.tokens_with(alike[-1].prefix)
-        group = self._planner.take(alike, self.rows, limit, prefix_tokens)
+        to_come = self._prefixes.tokens_to_come(alike[-1].prefix)
+        group = self._planner.take(alike, self.rows, limit, to_come)
         taken = set(group)
         waiting[:] = [row for row in waiting if row not in taken]
         return group
@@ -81,9 +89,9 @@ class DecoderBatch:
         tokens = choose(logits, group)
         if self._cache is None:
             self._cache = RowCache(len(filled.layers), len(group))
+        last = torch.cat([self._last.to(tokens.device), tokens])
         self._cache.add(filled, lengths)
-        self.rows = self.rows + group
-        self._last = torch.cat([self._last.to(tokens.device), tokens])
+        self.rows, self._last = self.rows + group, last
         return list(zip(group, tokens.tolist(), strict=True))
 
     @torch.inference_mode()
@@ -98,8 +106,10 @@ class DecoderBatch:
         # Each row also reads the column that this step writes.
         with attend_in(groups_of([length + 1 for length in cache.lengths]), self._shared()):
             logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
-        cache.advance()
+        self._choosing = True
         self._last = choose(logits, self.rows)
+        self._choosing = False
+        cache.advance()
         return list(zip(self.rows, self._last.tolist(), strict=True))
 
     def ended(self) -> Iterable[tuple[Row, RowError | None]]:
@@ -117,16 +127,28 @@ class DecoderBatch:
         self._last = self._last[order]
         self.rows = [self.rows[i] for i in order]
 
-    def lost(self, rows: Sequence[Row]) -> list[Row]:
-        """Let go of rows that failed; of all, where their memory is lost with them."""
+    @torch.inference_mode()
+    def lost(self, rows: Sequence[Row], *, short: bool = False) -> list[Row]:
+        """Let go of rows; of all, where their memory is lost with them."""
         again = list(rows)
         others = [row for row in self.rows if row not in rows]
-        if self._cache is not None and (not others or self._cache.torn):
+        if others and len(others) < len(self.rows) and self._is_whole:
+            with contextlib.suppress(MemoryError, RuntimeError):  # then it is torn
+                self.keep(lambda row: row in others)
+                assert self._cache is not None  # it has these rows
+                if short:
+                    self._cache.shrink()
+        if self._cache is not None and not (others and self._is_whole):
             again += others
             self._let_go()
         self._prefixes.drop_idle(self.rows)
         self._loaded.release_cache()
         return again
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether rows can go on after a failure."""
+        return self._cache is not None and not self._cache.torn and not self._choosing
 
     def clear(self) -> None:
         """Let all rows go, and their memory."""
@@ -136,6 +158,7 @@ class DecoderBatch:
     def _let_go(self) -> None:
         self.rows = []
         self._cache, self._last = None, self._last[:0]
+        self._choosing = False
 
     def _layers_of(self, prefix: Prefix, row: Row) -> list[KeysAndValues]:
         """Return the keys and values of a prefix; compute them, if ``row`` is the first with it."""

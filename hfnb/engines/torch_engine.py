@@ -12,11 +12,11 @@ from typing import Any, Literal
 from hfnb.engines.base import Chat, Completion, Delta, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.folder_identity import identity_of
-from hfnb.engines.scheduler import Scheduler
+from hfnb.engines.scheduler import Batch, Scheduler
 from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
-from hfnb.engines.torch_plan import auto_rows
+from hfnb.engines.torch_plan import auto_rows, budget_of
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
 from hfnb.engines.torch_sampling import TorchSettings
 from hfnb.engines.torch_seq2seq import Seq2SeqBatch
@@ -51,12 +51,14 @@ class TorchEngine:
         self.folder: Path | None = None
         """Where its files are, likewise."""
         self._lock = threading.Lock()
+        self._budget = budget_of(loaded)
         self._why_not_loop = _why_not_loop(loaded)
         self._scheduler: Scheduler | None = None
         engine = "torch generate" if hasattr(loaded.model, "parameters") else "optimum-intel"
         if not self._why_not_loop:
             engine = "torch decoder" if loaded.is_decoder else "torch encoder-decoder"
-            batch = DecoderBatch(loaded) if loaded.is_decoder else Seq2SeqBatch(loaded)
+            make = DecoderBatch if loaded.is_decoder else Seq2SeqBatch
+            batch: Batch = make(loaded, self._budget)
             self._scheduler = Scheduler(batch, self._lock)
         self.info: EngineInfo = loaded.info(engine)
         if self._why_not_loop:
@@ -101,7 +103,7 @@ class TorchEngine:
         if generation.grammar is not None:
             raise OptionError(f"Output of a given form can't be had here: {why}.")
         work.path = f"transformers generate ({why})"
-        return generate_in_batches(self.loaded, call, self._lock)
+        return generate_in_batches(self.loaded, call, self._lock, self._budget)
 
     @property
     def fingerprint(self) -> str:

@@ -18,7 +18,9 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.call import Call
+from hfnb.engines.memory import MemoryBudget, Room, held, tokens_of
 from hfnb.engines.row import Row
+from hfnb.engines.shortage import is_out_of_memory, let_go, no_memory_for
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_processors import thaw
 from hfnb.engines.torch_sampling import RowRandom, TorchState, draw, warpers
@@ -26,6 +28,8 @@ from hfnb.engines.torch_sampling import RowRandom, TorchState, draw, warpers
 _BATCH_TOKENS = 8192
 _BATCH_ROWS = 64
 _PATIENCE_S = 0.2
+_BATCH_ERRORS = (RuntimeError, IndexError, ValueError, MemoryError)
+"""What `generate` raises for rows that it can't compute."""
 _OWN_OPTIONS = frozenset(
     "max_new_tokens max_length temperature do_sample top_k top_p min_p typical_p".split()
 )
@@ -56,6 +60,8 @@ class _Giver(StoppingCriteria):
             ):
                 _give(row, token)
                 ended[i] = row.reason is not None
+                if row.reason is not None and row in self._call.unfinished:
+                    self._call.finish(row, row.completion())  # whatever becomes of the others
         return ended
 
 
@@ -74,23 +80,29 @@ class _Draw(LogitsProcessor):
 
 
 def generate_in_batches(
-    loaded: TorchModel, call: Call, lock: threading.Lock
+    loaded: TorchModel, call: Call, lock: threading.Lock, budget: MemoryBudget
 ) -> Iterator[Completion | Delta]:
     """Yield a call's completions batch by batch; see `hfnb.engines.base.Engine.generate`."""
     most_rows = min(call.most_rows, _BATCH_ROWS)
+    # transformers copies all keys and values whenever they grow.
+    copies = 2 * _copies(call.options)
     key = _key(loaded, call.options)
+    apart: list[list[Row]] = []
+    """Groups among which a row is that fails."""
+    budget.look_anew()
 
     def run(batch: list[Row]) -> None:
-        nonlocal most_rows
+        failure: Exception | None = None
         try:
             with lock:
-                _run_batch(loaded, call, batch)
-        except (RuntimeError, IndexError, ValueError) as error:
-            if len(batch) == 1:
-                call.finish(batch[0], batch[0].failure(error))
-            else:  # the rows are tried again in halves, until the culprit stands alone
-                most_rows = max(1, len(batch) // 2)
-                call.wait_again(batch)
+                _run_batch(loaded, call, batch, budget)
+        except _BATCH_ERRORS as error:
+            failure = error
+        # Outside of the handler: until its end, an error holds all that the batch had made.
+        if failure is not None:
+            let_go(failure)
+            loaded.release_cache()
+            _failed(call, batch, failure, budget, apart)
 
     try:
         while True:
@@ -102,13 +114,53 @@ def generate_in_batches(
                 call.draw()
                 call.line_up()
                 continue
-            batch = _take_batch(call.waiting, most_rows, key)
+            if apart:
+                batch = apart.pop()
+            else:
+                batch = _take_batch(call.waiting, most_rows, key, budget.room(copies=copies))
             if call.stream:
                 yield from _while_running(call, functools.partial(run, batch))
             else:
                 run(batch)
     finally:
         call.left = True
+
+
+def _failed(
+    call: Call,
+    batch: list[Row],
+    error: Exception,
+    budget: MemoryBudget,
+    apart: list[list[Row]],
+) -> None:
+    """After a failure, try a batch's rows again, fewer at a time; one row alone has failed."""
+    rows = [row for row in batch if row in call.unfinished]
+    short = is_out_of_memory(error)
+    if short:
+        budget.recover()
+    if short and len(batch) > 1:
+        budget.ceiling.failed(held(batch))
+        call.work.memory_backoffs += 1
+        call.wait_again(rows)
+    elif short:
+        budget.ceiling.does_not_fit(held(batch))
+        for row in rows:
+            call.finish(row, row.failure(no_memory_for(row, error)))
+    elif len(batch) > 1:  # in halves, until the culprit stands alone
+        middle = (len(rows) + 1) // 2
+        for row in rows:
+            row.restart()
+            call.work.recomputed_rows += 1
+        apart += [half for half in (rows[middle:], rows[:middle]) if half]
+    else:
+        for row in rows:
+            call.finish(row, row.failure(error))
+
+
+def _copies(options: dict[str, Any]) -> int:
+    """Return how many sequences are kept for each row."""
+    beams = int(options.get("num_beams") or 1)
+    return max(beams, int(options.get("num_return_sequences") or 1))
 
 
 def _key(loaded: TorchModel, options: dict[str, Any]) -> Callable[[Row], tuple[int, int]]:
@@ -127,13 +179,15 @@ def _key(loaded: TorchModel, options: dict[str, Any]) -> Callable[[Row], tuple[i
 
 
 def _take_batch(
-    waiting: list[Row], most_rows: int, key: Callable[[Row], tuple[int, int]]
+    waiting: list[Row], most_rows: int, key: Callable[[Row], tuple[int, int]], room: Room
 ) -> list[Row]:
     """Take the next batch off the end of rows that are sorted by length."""
     first = waiting[-1]
     fits = max(1, _BATCH_TOKENS // len(first.prompt_ids))
     batch: list[Row] = []
     while waiting and len(batch) < min(most_rows, fits) and key(waiting[-1]) == key(first):
+        if not room.take(waiting[-1]):
+            break
         batch.append(waiting.pop())
     return batch
 
@@ -180,7 +234,7 @@ def _give(row: Row, token: int) -> None:
         row.call.woken.set()
 
 
-def _run_batch(loaded: TorchModel, call: Call, batch: list[Row]) -> None:
+def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryBudget) -> None:
     """Compute a batch to its end and hand out its rows."""
     now = time.perf_counter()
     longest = max(len(row.prompt_ids) for row in batch)
@@ -194,8 +248,9 @@ def _run_batch(loaded: TorchModel, call: Call, batch: list[Row]) -> None:
         ids[i, columns] = torch.tensor(row.prompt_ids)
         mask[i, columns] = 1
     options, sampling = call.options, call.generation.sampling
+    copies = _copies(options)
     passed = {name: thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
-    with torch.inference_mode():
+    with torch.inference_mode(), budget.measured(len(batch) * longest * copies):
         out = loaded.in_memory().generate(
             input_ids=ids.to(loaded.device),
             attention_mask=mask.to(loaded.device),
@@ -216,9 +271,11 @@ def _run_batch(loaded: TorchModel, call: Call, batch: list[Row]) -> None:
     new = out[:, begin:].tolist()
     sequences = len(new) // len(batch)  # the best beams, where several were asked for
     for i, row in enumerate(batch):
-        ends = [_ended_row(row, at, new[i * sequences + at]) for at in range(sequences)]
-        call.unfinished.discard(row)
-        call.out.extend(ends)
+        if row in call.unfinished:
+            ends = [_ended_row(row, at, new[i * sequences + at]) for at in range(sequences)]
+            call.unfinished.discard(row)
+            call.out.extend(ends)
+        budget.ceiling.finished(tokens_of(row), held(batch))
 
 
 def _ended_row(row: Row, beam: int, tokens: list[int]) -> Completion:

@@ -25,9 +25,9 @@ class Prefixes:
         """The tokens whose keys and values are kept."""
         return sum(map(len, self._kept))
 
-    def tokens_with(self, prefix: Prefix | None) -> int:
-        """The tokens that will be kept once this prefix is computed too."""
-        return self.tokens + (0 if prefix is None or prefix.layers is not None else len(prefix))
+    def tokens_to_come(self, prefix: Prefix | None) -> int:
+        """Return the tokens of a prefix if it is not computed yet."""
+        return 0 if prefix is None or prefix.layers is not None else len(prefix)
 
     def alike(self, waiting: list[Row]) -> list[Row]:
         """Return the waiting rows that may start together with the last one, in their order."""

@@ -8,6 +8,7 @@ only few rows and somebody waits for them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_cache import RowCache, keep_rows, order_after_keep
@@ -32,6 +34,8 @@ class _Group:
 
     def __init__(self, loaded: TorchModel, rows: list[Row]) -> None:
         self.rows = rows
+        self._choosing = False
+        """Whether tokens are being drawn: a failure in the midst can't be taken back."""
         self._model = loaded.in_memory()
         longest = max(len(row.prompt_ids) for row in rows)
         ids = torch.full((len(rows), longest), loaded.pad_id)
@@ -55,9 +59,16 @@ class _Group:
     def step(self) -> torch.Tensor:
         self._own.prepare()
         logits = self._forward(self.last.unsqueeze(-1), EncoderDecoderCache(self._own, self._cross))
-        self._own.advance()
+        self._choosing = True
         self.last = choose(logits, self.rows)
+        self._choosing = False
+        self._own.advance()
         return self.last
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its rows can go on after a failure."""
+        return not self._own.torn and not self._choosing
 
     def keep(self, going: Sequence[int]) -> None:
         order = order_after_keep(going)
@@ -70,6 +81,14 @@ class _Group:
         self._source = keep_rows(self._source, order)
         self.last = self.last[order]
         self.rows = [self.rows[i] for i in order]
+
+    def shrink(self) -> None:
+        """Give back the memory of rows that have gone."""
+        self._own.shrink()
+        layers: Sequence[Any] = self._cross.layers
+        for layer in layers:
+            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
+        self._source = self._source.clone()
 
     def _forward(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
         """Return the logits after the last column, [rows, vocabulary]."""
@@ -89,10 +108,13 @@ class Seq2SeqBatch:
 
     pads = True
 
-    def __init__(self, loaded: TorchModel) -> None:
+    def __init__(self, loaded: TorchModel, budget: MemoryBudget) -> None:
+        self.budget = budget
         self._loaded = loaded
-        self._planner = Planner(loaded, _GROUP_TOKENS)
+        self._planner = Planner(budget, _GROUP_TOKENS)
         self._groups: list[_Group] = []
+        self._in_part = False
+        """Whether a step was broken off after some rows' tokens were drawn."""
 
     @property
     def rows(self) -> list[Row]:
@@ -101,7 +123,7 @@ class Seq2SeqBatch:
 
     def begin(self) -> None:
         """Look how much memory there is."""
-        self._planner.measure()
+        self.budget.look_anew()
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take rows of nearly equal length, when it is time for a new group."""
@@ -122,6 +144,8 @@ class Seq2SeqBatch:
         tokens: list[tuple[Row, int]] = []
         for group in self._groups:
             tokens += zip(group.rows, group.step().tolist(), strict=True)
+            self._in_part = True
+        self._in_part = False
         return tokens
 
     def ended(self) -> Iterable[tuple[Row, RowError | None]]:
@@ -137,13 +161,29 @@ class Seq2SeqBatch:
                 group.keep(places)
         self._groups = [group for group in self._groups if group.rows]
 
-    def lost(self, rows: Sequence[Row]) -> list[Row]:
-        """Let go of rows that failed: a group that could not begin, or all that were stepping."""
-        if any(row in rows for row in self.rows):
-            self.clear()
+    @torch.inference_mode()
+    def lost(self, rows: Sequence[Row], *, short: bool = False) -> list[Row]:
+        """Let go of rows; of all, where a step was broken off so that none can go on."""
+        again = list(rows)
+        others = [row for row in self.rows if row not in rows]
+        if len(others) < len(self.rows):
+            if others and self._is_whole:
+                with contextlib.suppress(MemoryError, RuntimeError):  # then one of them is torn
+                    self.keep(lambda row: row in others)
+                    for group in self._groups if short else ():
+                        group.shrink()
+            if not (others and self._is_whole):
+                again += others
+                self.clear()
         self._loaded.release_cache()
-        return list(rows)
+        return again
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether rows can go on after a failure."""
+        return not self._in_part and all(group.is_whole for group in self._groups)
 
     def clear(self) -> None:
         """Let all rows go, and their memory."""
         self._groups = []
+        self._in_part = False

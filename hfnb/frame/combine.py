@@ -98,7 +98,7 @@ _RULES: dict[str, Callable[[list[Any]], Any]] = {
     **dict.fromkeys(
         "rows ok failed skipped cancelled cut_off from_journal duplicates shortened tokens_lost "
         "shared_tokens "
-        "wall_s tokens_in tokens_out batches forwards recomputed_rows".split(),
+        "wall_s tokens_in tokens_out batches forwards recomputed_rows memory_backoffs".split(),
         sum,
     ),
     **dict.fromkeys(

@@ -82,6 +82,8 @@ class RunStats:
     """Forward passes of the model."""
     recomputed_rows: int
     """Rows computed again because a batch failed."""
+    memory_backoffs: int
+    """Times that a batch was made smaller for want of memory."""
     chat: bool
     """Whether prompts went through the model's chat template."""
     memory: tuple[tuple[float, int], ...] = dataclasses.field(default=(), repr=False)
@@ -144,6 +146,8 @@ class RunStats:
             how.append("chat template")
         if self.recomputed_rows:
             how.append(f"{self.recomputed_rows:,} rows tried again after a failed batch")
+        if self.memory_backoffs:
+            how.append(f"batches made smaller {self.memory_backoffs:,} times for want of memory")
         shown.append(("ran", " · ".join(how)))
         return shown
 
@@ -216,6 +220,7 @@ def stats_of(
         batch_rows=work.batch_rows,
         forwards=work.forwards,
         recomputed_rows=work.recomputed_rows,
+        memory_backoffs=work.memory_backoffs,
         chat=chat,
         memory=tuple(memory.samples),
     )

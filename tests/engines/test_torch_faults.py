@@ -21,13 +21,13 @@ Engines = Callable[[str], TorchEngine]
 
 @contextmanager
 def faults(engine: TorchEngine, fails: Callable[[torch.Tensor], bool]) -> Iterator[None]:
-    """Let the model's forward fail, as a full accelerator does, for some inputs."""
+    """Let the model's forward fail for some inputs."""
     model = engine.loaded.model
     forward = model.forward
 
     def failing(*args: Any, **kwargs: Any) -> Any:
         if fails(kwargs["input_ids"]):
-            raise RuntimeError("out of memory (injected)")
+            raise RuntimeError("no luck (injected)")
         return forward(*args, **kwargs)
 
     model.forward = failing
@@ -64,7 +64,7 @@ def test_a_prompt_that_fails_is_the_only_row_that_does(
     error = done[culprit].error
     assert isinstance(error, EngineError)
     assert "RuntimeError" in str(error)
-    assert "out of memory" in str(error)
+    assert "no luck" in str(error)
     assert isinstance(error.__cause__, RuntimeError)
     assert done[culprit].text is None
     for row, each in enumerate(done):
@@ -79,15 +79,6 @@ def test_a_step_that_fails_once_is_computed_again_and_counted(engine: Engines) -
         done = answers(llama, PROMPTS, batch_size=6, max_new_tokens=8, work=work)
     assert [each.text for each in done] == expected
     assert work.recomputed_rows == 6
-
-
-def test_a_batch_too_large_for_memory_is_tried_smaller(engine: Engines) -> None:
-    llama, work = engine("llama"), Work()
-    with faults(llama, lambda ids: ids.shape[0] > 3):
-        done = answers(llama, PROMPTS, batch_size=16, max_new_tokens=6, work=work)
-    assert [each.error for each in done] == [None] * len(PROMPTS)
-    assert [each.text for each in done] == texts(llama, PROMPTS, max_new_tokens=6)
-    assert work.recomputed_rows > 0
 
 
 def test_a_row_that_is_computed_again_has_its_text_once_with_a_stop_string(
