@@ -55,7 +55,7 @@ def run(llm: Any, folder: Path) -> None:
         progress=False,
         **OPTIONS,
     )
-    part = folder / "part"
+    part = folder / f"part-{os.getpid()}"
     result.data.to_parquet(part)
     part.rename(folder / "data.parquet")
 

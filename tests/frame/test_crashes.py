@@ -238,3 +238,12 @@ def test_a_full_disk_stops_nothing(small_disk: Path) -> None:
     assert "goes on without it" in said
     # What was written before the disk was full is there.
     assert 0 < sum(each.rows for each in hfnb.journal.entries(small_disk / "journal")) < 3000
+
+
+def test_two_processes_share_a_journal(tmp_path: Path) -> None:
+    with start(tmp_path, "pytorch", "now") as one, start(tmp_path, "pytorch", "now") as other:
+        assert (one.wait(), other.wait()) == (0, 0)
+    assert finished(tmp_path) == set(range(storm.ROWS))
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "data.parquet"), undisturbed("pytorch")
+    )
