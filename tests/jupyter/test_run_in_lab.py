@@ -21,6 +21,13 @@ SLOW = [
     "hfnb.run(df, 'row {i}', engine)",
     "r = hfnb.last_result()\nprint(r.stats.ok, r.stats.cancelled, r.data['output'].count())",
 ]
+LONG = [
+    *RUN[:1],
+    "df = pd.DataFrame({'i': [*range(60), *range(20), None]})\n"
+    "hfnb.preview(df, 'What is the number {i} in french?', llm)",
+    "hfnb.run(df, 'What is the number {i} in french?', llm, into='answer')",
+    "hfnb.journal.entries()",
+]
 
 
 def test_a_result_shows_answers_latency_and_failures(lab: Lab, tmp_path: Path) -> None:
@@ -41,6 +48,22 @@ def test_a_result_shows_answers_latency_and_failures(lab: Lab, tmp_path: Path) -
     for theme in ("Light", "Dark"):
         lab.set_theme(f"JupyterLab {theme}")
         lab.screenshot(tmp_path / f"run-{theme.lower()}.png")
+
+
+def test_a_preview_and_the_run_after_it_that_computes_only_the_rest(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.open(lab.server.write_notebook("long.ipynb", LONG))
+    lab.run_all()
+    preview, result, journal = (each[-1]["data"]["text/plain"] for each in lab.outputs()[1:])
+    assert "to compute" in preview
+    assert "from the journal" in result
+    assert "20 with the prompt of another row" in result
+    assert "hfnb/numbers-fr" in journal
+    assert lab.problems == []
+    for theme in ("Light", "Dark"):
+        lab.set_theme(f"JupyterLab {theme}")
+        lab.screenshot(tmp_path / f"long-{theme.lower()}.png")
 
 
 def test_progress_is_one_line_and_an_interrupt_keeps_what_is_done(lab: Lab) -> None:
