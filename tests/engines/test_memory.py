@@ -359,6 +359,20 @@ def test_memory_is_looked_at_a_few_times_a_second_and_not_at_each_step(
     assert len(looks) == 1
 
 
+@pytest.mark.parametrize(("name", "options"), WAYS)
+def test_each_call_looks_at_the_memory_anew(
+    name: str, options: dict[str, Any], engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two calls a notebook may have taken most of what there was."""
+    made, before, after = engine(name), Work(), Work()
+    monkeypatch.setattr(memory, "_LOOK_S", 3600.0)
+    free_memory(made, monkeypatch, 10**12)
+    expected = texts(made, ALIKE, max_new_tokens=4, work=before, **options)
+    monkeypatch.setattr(made._budget, "_look", lambda: Memory(0, 10**9))
+    assert texts(made, ALIKE, max_new_tokens=4, work=after, **options) == expected
+    assert (before.batch_rows, after.batch_rows) == (len(ALIKE), 1)
+
+
 def test_what_a_forward_pass_takes_is_measured(engine: Engines) -> None:
     made = engine("llama")
     budget = MemoryBudget(bytes_to_compute=1)
