@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
-import sys
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,8 +121,6 @@ def load(
         ov_config=tuple((ov_config or {}).items()),
         reproducible=reproducible,
     )
-    if backend == "openvino":
-        _import_langchain_meanwhile()
     engine = load_engine(spec)
     from hfnb.llm import HuggingFacePipeline
 
@@ -139,18 +133,3 @@ def load(
         chat=chat,
         chat_template_kwargs=chat_template_kwargs,
     )
-
-
-def _import_langchain_meanwhile() -> None:
-    """Import what the LLM is built on in a thread, beside the load of an OpenVINO model.
-
-    OpenVINO lets other threads of Python run while it loads, and the import takes about as long.
-    """
-
-    def run() -> None:
-        # What goes wrong here does so again, and is raised, where the LLM is made.
-        with contextlib.suppress(Exception):
-            importlib.import_module("langchain_core.language_models.llms")
-
-    if "langchain_core.language_models.llms" not in sys.modules:
-        threading.Thread(target=run, name="hfnb-import", daemon=True).start()
