@@ -22,6 +22,7 @@ from hfnb.engines.openvino_load import parameters_of
 from hfnb.engines.openvino_model import OpenVINOModel
 from hfnb.engines.openvino_paged import PagedBatch
 from hfnb.engines.openvino_settings import GenAISettings, not_taken
+from hfnb.engines.openvino_signals import own_signal_stack
 from hfnb.engines.scheduler import Scheduler
 from hfnb.errors import ModelError, ModelFilesError, OptionError
 from hfnb.spec import GenerationSpec
@@ -252,10 +253,11 @@ def _pipeline(
     scheduler.enable_prefix_caching = True
     make = openvino_genai.ContinuousBatchingPipeline
     try:
-        if tokenizer is None or tokenizer == folder:
-            return make(str(folder), scheduler, device, dict(config))
-        vocabulary = openvino_genai.Tokenizer(str(tokenizer))
-        return make(str(folder), vocabulary, scheduler, device, **config)
+        with own_signal_stack():
+            if tokenizer is None or tokenizer == folder:
+                return make(str(folder), scheduler, device, dict(config))
+            vocabulary = openvino_genai.Tokenizer(str(tokenizer))
+            return make(str(folder), vocabulary, scheduler, device, **config)
     except RuntimeError as error:
         raise ModelFilesError(
             f"OpenVINO could not load {folder}: {reason_of(error)}. Export the model again, or "

@@ -20,6 +20,7 @@ import openvino_genai
 
 from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.openvino_settings import PagedState
+from hfnb.engines.openvino_signals import own_signal_stack
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.errors import ModelError, RowError
@@ -52,7 +53,8 @@ class PagedBatch:
         self.budget = budget
         self._make = make
         self._closed_message = closed
-        self._pipeline: Any = make()
+        self._pipeline: Any = None
+        self._pipeline = make()
         self._closed = False
         self._lock = threading.RLock()
         """A pipeline takes one call at a time, and `close` may come from any thread."""
@@ -115,7 +117,7 @@ class PagedBatch:
             return
         with self._lock:
             self.clear()
-            self._pipeline = None
+            self._drop()
         self.budget.look_anew()
 
     def start(self, group: list[Row]) -> Tokens:
@@ -178,7 +180,7 @@ class PagedBatch:
         again = list(dict.fromkeys([*self._handles, *rows]))
         self.clear()
         if short and not self._store_was_full:
-            self._pipeline = None
+            self._drop()
         self._store_was_full = False
         return again
 
@@ -189,13 +191,21 @@ class PagedBatch:
             self._ended = []
             self._beginnings.clear()
             if self._pipeline is not None and not _drained(self._pipeline):
-                self._pipeline = None  # the next rows get another one
+                self._drop()  # the next rows get another one
 
     def close(self) -> None:
         """Let all rows go, and give the pipeline's memory back."""
         with self._lock:
             self._closed = True
             self.clear()
+            self._drop()
+
+    def __del__(self) -> None:
+        """Let the pipeline go as `close` does, where nobody has called that."""
+        self._drop()
+
+    def _drop(self) -> None:
+        with own_signal_stack():
             self._pipeline = None
 
     def _open(self) -> Any:

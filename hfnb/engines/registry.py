@@ -31,7 +31,9 @@ def _with_openvino(spec: ModelSpec, began: float) -> Engine:
     from hfnb.engines.openvino_device import check_config, find_device
     from hfnb.engines.openvino_formats import check_weight_format
     from hfnb.engines.openvino_load import load
+    from hfnb.engines.openvino_signals import own_signal_stack
 
     check_weight_format(spec.weight_format)
-    check_config(dict(spec.ov_config), find_device(spec.device))
-    return load(spec, hub.find(spec), began)
+    with own_signal_stack():
+        check_config(dict(spec.ov_config), find_device(spec.device))
+        return load(spec, hub.find(spec), began)
