@@ -10,6 +10,7 @@ rows share a beginning, one of them goes first, and the others wait until its pr
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -200,9 +201,10 @@ class PagedBatch:
             self.clear()
             self._drop()
 
-    def __del__(self) -> None:
+    def __del__(self, _ends: Callable[[], bool] = sys.is_finalizing) -> None:
         """Let the pipeline go as `close` does, where nobody has called that."""
-        self._drop()
+        if not _ends():
+            self._drop()
 
     def _drop(self) -> None:
         with own_signal_stack():
