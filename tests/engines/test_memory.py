@@ -14,7 +14,6 @@ import torch
 from hfnb import hardware
 from hfnb.engines import memory
 from hfnb.engines.base import Work
-from hfnb.engines.call import Call
 from hfnb.engines.memory import Ceiling, MemoryBudget
 from hfnb.engines.row import Row
 from hfnb.engines.shortage import is_out_of_memory
@@ -36,32 +35,6 @@ GROUPS = [prompt + " x" * (row % 3) for row, prompt in enumerate(["one two three
 """Prompts of few lengths, so that `generate` batches them too."""
 ALIKE = [f"{row} one two" for row in range(10)]
 """Prompts of one length."""
-
-
-@pytest.fixture(autouse=True)
-def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines are shared by tests; what one of them learns is its own."""
-    monkeypatch.setattr(memory, "_ceilings", {})
-
-
-@pytest.fixture
-def finished(monkeypatch: pytest.MonkeyPatch) -> set[Row]:
-    """Rows that were handed out; the test fails if one of them is computed again."""
-    rows: set[Row] = set()
-    finish, restart = Call.finish, Row.restart
-
-    def noting(self: Call, row: Row, completion: Any) -> None:
-        assert row not in rows
-        rows.add(row)
-        finish(self, row, completion)
-
-    def watched(self: Row) -> None:
-        assert self not in rows
-        restart(self)
-
-    monkeypatch.setattr(Call, "finish", noting)
-    monkeypatch.setattr(Row, "restart", watched)
-    return rows
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import pytest
 
 from hfnb.engines import memory, openvino_engine
 from hfnb.engines.base import Work
-from hfnb.engines.call import Call
 from hfnb.engines.openvino_engine import kv_bytes_per_token
 from hfnb.engines.row import Row
 from hfnb.errors import EngineError
@@ -19,31 +18,6 @@ from tests.needs import require
 from tests.openvino.engines import Pipeline, engine, exported, fresh, load, torch_engine
 
 require("openvino")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_ceilings", {})
-
-
-@pytest.fixture
-def finished(monkeypatch: pytest.MonkeyPatch) -> set[Row]:
-    """Rows that were handed out; the test fails if one of them is computed again."""
-    rows: set[Row] = set()
-    finish, restart = Call.finish, Row.restart
-
-    def noting(self: Call, row: Row, completion: Any) -> None:
-        assert row not in rows
-        rows.add(row)
-        finish(self, row, completion)
-
-    def watched(self: Row) -> None:
-        assert self not in rows
-        restart(self)
-
-    monkeypatch.setattr(Call, "finish", noting)
-    monkeypatch.setattr(Row, "restart", watched)
-    return rows
 
 
 def full(llama: Any, fits: Callable[[int], bool]) -> list[Pipeline]:
