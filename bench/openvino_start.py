@@ -139,6 +139,8 @@ def _cold(folder: str) -> list[str]:
 
 def _python(code: str, *arguments: str, cache: str | None = None):
     environment = dict(os.environ)
+    # A package that pip installed has its bytecode; a checkout gets it by the first import.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if cache is not None:
         environment["XDG_CACHE_HOME"] = cache
     done = subprocess.run(

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, TemplateSyntaxError, meta
-
 from hfnb.engines.base import EngineInfo
 from hfnb.errors import OptionError, closest, listing
 
@@ -59,7 +57,11 @@ def template_variables(template: str | Mapping[str, str] | None) -> frozenset[st
         >>> sorted(template_variables("{% for m in messages %}{{ m }}{% endfor %}{{ tools }}"))
         ['messages', 'tools']
     """
-    several = template.values() if isinstance(template, Mapping) else [template or ""]
+    if not template:
+        return frozenset()
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    several = template.values() if isinstance(template, Mapping) else [template]
     environment = Environment(extensions=["jinja2.ext.loopcontrols"])
     found: set[str] = set()
     for each in several:

@@ -11,13 +11,7 @@ from typing import Any
 
 from hfnb import hub
 from hfnb.engines.base import Engine
-from hfnb.engines.openvino_device import (
-    check_config,
-    find_device,
-    precisions,
-    with_cache,
-    with_exact,
-)
+from hfnb.engines.openvino_device import precisions, with_cache, with_exact
 from hfnb.errors import ModelFilesError
 from hfnb.spec import ModelSpec
 
@@ -26,17 +20,23 @@ _CONSTANT = re.compile(
 )
 
 
-def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> Engine:
+def load(
+    spec: ModelSpec, files: hub.ModelFiles, device: str, config: dict[str, Any], began: float
+) -> Engine:
     """Load the model that was found for a specification.
 
+    Args:
+        spec: What the user asked for.
+        files: What was found.
+        device: The OpenVINO device, which is there.
+        config: Properties that it knows.
+        began: When loading began, by ``time.perf_counter``.
+
     Raises:
-        DeviceError: This machine does not have the device.
-        OptionError: ``ov_config`` has a name or a value that the device does not know.
+        OptionError: ``ov_config`` says something else than ``reproducible``.
         ModelError: The model can't be exported or loaded.
         MissingExtraError: OpenVINO is not installed.
     """
-    device = find_device(spec.device)
-    config = check_config(dict(spec.ov_config), device)
     if spec.reproducible:
         config = with_exact(config, device)
     from hfnb.engines.openvino_export import exported

@@ -6,18 +6,11 @@ tokenizer is the one of transformers' fast tokenizers, which the package tokeniz
 
 from __future__ import annotations
 
-import copy
-import datetime
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, Template, TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from hfnb.engines.base import Chat, Prompt
@@ -29,7 +22,6 @@ from hfnb.spec import GenerationSpec
 
 _PLAIN = GenerationSpec()
 _NO_LIMIT = 10**9
-_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
@@ -164,20 +156,9 @@ class OpenVINOModel:
                 f"{self.name!r} has no chat template, so it takes text and no messages. Use a "
                 "plain prompt (chat=False, PromptTemplate), or an instruct model."
             )
-        messages = [
-            {"role": each.role, "content": each.content, **each.fields} for each in chat.messages
-        ]
-        final = messages[-1]["content"] if chat.prefill else ""
-        if chat.prefill:  # a mark shows where the last message ends, as in transformers
-            messages = _marked(messages)
-        text: str = _compiled(template).render(
-            messages=messages,
-            tools=list(chat.tools) or None,
-            documents=None,
-            add_generation_prompt=not chat.prefill,
-            **{**self.special_tokens, **chat.options},
-        )
-        return _cut_at_mark(text, final) if chat.prefill else text
+        from hfnb.engines.chat_render import rendered  # with jinja2, which few rows need
+
+        return rendered(template, chat, self.special_tokens)
 
     def _text(self, prompt: Prompt) -> str:
         return self.render(prompt) if isinstance(prompt, Chat) else prompt
@@ -257,80 +238,3 @@ def _tokenizer(folder: Path) -> Any:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-class _GenerationTag(Extension):
-    """transformers' own tag around what the assistant says; here it changes nothing."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.tags = {"generation"}
-        super().__init__(environment)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what stands within."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Return what transformers renders chat templates with."""
-
-    def to_json(
-        value: Any,
-        ensure_ascii: bool = False,
-        indent: int | None = None,
-        separators: tuple[str, str] | None = None,
-        sort_keys: bool = False,
-    ) -> str:
-        return json.dumps(
-            value,
-            ensure_ascii=ensure_ascii,
-            indent=indent,
-            separators=separators,
-            sort_keys=sort_keys,
-        )
-
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    def now(form: str) -> str:
-        return datetime.datetime.now().strftime(form)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = now
-    return environment
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(template: str) -> Template:
-    return _environment().from_string(template)
-
-
-def _marked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return messages with a mark at the end of the last one's text."""
-    messages = [*messages[:-1], copy.deepcopy(messages[-1])]
-    content = messages[-1]["content"]
-    if isinstance(content, str):
-        messages[-1]["content"] = content + _MARK
-        return messages
-    for part in reversed(content):
-        if "text" in part:
-            part["text"] += _MARK
-            return messages
-    raise TemplateError("the last message has no text to continue")
-
-
-def _cut_at_mark(text: str, final: Any) -> str:
-    """Cut a rendered chat at the mark; where the template strips messages, before the space too."""
-    at = text.rfind(_MARK.strip())
-    if at < 0 or (isinstance(final, str) and final.strip() not in text):
-        raise TemplateError(
-            "the last message can't be continued, since the template does not write it as it is"
-        )
-    return text[:at] if text.startswith(_MARK, at) else text[:at].rstrip()

@@ -35,5 +35,6 @@ def _with_openvino(spec: ModelSpec, began: float) -> Engine:
 
     check_weight_format(spec.weight_format)
     with own_signal_stack():
-        check_config(dict(spec.ov_config), find_device(spec.device))
-        return load(spec, hub.find(spec), began)
+        device = find_device(spec.device)
+        config = check_config(dict(spec.ov_config), device)
+        return load(spec, hub.find(spec), device, config, began)

@@ -208,12 +208,12 @@ def test_of_several_templates_the_one_for_tools_is_taken(
 def test_a_template_is_compiled_once(
     tiny_model: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfnb.engines import openvino_model
+    from hfnb.engines import chat_render
 
     folder = with_template(tiny_model("llama"), tmp_path / "llama", f"{HERMES}once")
     model, made = OpenVINOModel("llama", folder), []
-    environment = openvino_model._environment
-    monkeypatch.setattr(openvino_model, "_environment", lambda: made.append(1) or environment())
+    environment = chat_render._environment
+    monkeypatch.setattr(chat_render, "_environment", lambda: made.append(1) or environment())
     model.encode([Chat((TURNS[0],))] * 50)
     assert made == [1]
 
