@@ -19,7 +19,7 @@ from hfnb.errors import OptionError
 from hfnb.journal import DAMAGED
 from hfnb.journal_file import BESIDE, Answer, JournalFile, default_path, is_damage
 
-_AT_ONCE = 2_000
+_AT_ONCE = 5_000
 """Rows in one commit, at most."""
 _MOST_WAITING = 20_000
 """Rows that may wait to be written, before the model has to wait too."""
