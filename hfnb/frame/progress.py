@@ -28,11 +28,11 @@ class Progress(NamedTuple):
     elapsed_s: float
     """Seconds since the run began."""
     reused: int = 0
-    """Rows among `done` that took no time: they were answered before."""
+    """Rows among `done` that an earlier run has answered."""
 
     @property
     def rows_per_s(self) -> float:
-        """Rows computed in a second, so far."""
+        """Rows answered in a second, so far; of identical ones, each counts."""
         return (self.done - self.reused) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property

@@ -18,7 +18,6 @@ STATUSES = ("cancelled", "ok", "error", "skipped")
 """A row is ``cancelled`` until it has another status."""
 FINISH_REASONS = ("eos", "stop", "length")
 SOURCES = ("generated", "journal", "duplicate")
-_FROM_JOURNAL = 1
 _CANCELLED, _OK, _ERROR, _SKIPPED = range(4)
 
 
@@ -34,7 +33,7 @@ class RowStore:
         self.done = 0
         self.failed = 0
         self.reused = 0
-        """Rows that were not computed in this run."""
+        """Rows whose answers are an earlier run's."""
         self._lock = threading.Lock()
         self.outputs = Outputs(size)
         self.errors: dict[int, RowError] = {}
@@ -49,7 +48,7 @@ class RowStore:
         self._batch_rows = np.full(size, -1, dtype=np.int32)
         self._truncated = np.zeros(size, dtype=np.int32)
         self._earlier = np.zeros(size, dtype=bool)
-        """Rows that an earlier run of the same result has ended."""
+        """Rows that are `reused`: kept by the result, or from the journal."""
 
     def put(self, completion: Completion, output: Any, source: str = "generated") -> None:
         """Note what an engine answered.
@@ -78,7 +77,8 @@ class RowStore:
         if completion.truncated_tokens:
             self._truncated[at] = completion.truncated_tokens
         self._source[at] = SOURCES.index(source)
-        self._end(at, _OK, output, reused=source != "generated")
+        self._earlier[at] = source == "journal"
+        self._end(at, _OK, output)
 
     def fail(self, at: int, error: RowError) -> None:
         """Note a row that failed."""
@@ -102,9 +102,10 @@ class RowStore:
             self.fail(at, self.errors[first])
             return
         self._source[at] = SOURCES.index("duplicate")
+        self._earlier[at] = self._earlier[first]
         output = self.outputs[first]
         # What a parser made may be changed by the user, in one row and not in the other.
-        self._end(at, _OK, output if isinstance(output, str) else copy.deepcopy(output), True)
+        self._end(at, _OK, output if isinstance(output, str) else copy.deepcopy(output))
 
     def is_done(self, at: int) -> bool:
         """Whether a row has come to its end."""
@@ -127,13 +128,13 @@ class RowStore:
         new.done = new.reused = int(new._earlier.sum())
         return new
 
-    def _end(self, at: int, status: int, output: Any, reused: bool = False) -> None:
+    def _end(self, at: int, status: int, output: Any) -> None:
         with self._lock:
             self.outputs.put(at, output)
             self._status[at] = status
             self.done += 1
             self.failed += status == _ERROR
-            self.reused += reused
+            self.reused += bool(self._earlier[at])
 
     def table(self, index: pd.Index) -> pd.DataFrame:
         """Return one line a row."""
@@ -195,7 +196,7 @@ class RowStore:
 
         A row with the prompt of another one counts, and its tokens do not.
         """
-        now = (self._status == _OK) & ~self._earlier & (self._source != _FROM_JOURNAL)
+        now = (self._status == _OK) & ~self._earlier
         own = now & (self._source == SOURCES.index("generated"))
         return int(now.sum()), int(self._new_tokens[own].clip(min=0).sum())
 

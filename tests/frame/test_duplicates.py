@@ -52,6 +52,21 @@ def test_rows_that_wait_for_a_row_that_was_cancelled_are_cancelled_too() -> None
     assert statuses[-2:] == ["cancelled"] * 2
 
 
+def test_rates_count_identical_rows_and_no_rows_of_an_earlier_run() -> None:
+    engine = hfnb.EchoEngine(delay_s=0.01, fingerprint="rates")
+    run(["a", "b"], engine)
+    seen: list[hfnb.Progress] = []
+    frame = pd.DataFrame({"x": ["a", "a", "b", "c", "c", "c", "d"]})
+    result = hfnb.run(frame, "<{x}>", engine, progress=seen.append)
+    assert result.rows["source"].tolist() == [
+        *("journal", "duplicate", "journal"),
+        *("generated", "duplicate", "duplicate", "generated"),
+    ]
+    assert seen[-1].reused == 3
+    assert seen[-1].rows_per_s == pytest.approx(4 / seen[-1].elapsed_s)
+    assert result.stats.rows_per_s == pytest.approx(4 / result.stats.wall_s)
+
+
 def test_what_a_parser_makes_is_not_shared_between_rows() -> None:
     from langchain_core.prompts import PromptTemplate
 

@@ -63,6 +63,7 @@ def test_a_preview_and_the_run_after_it_that_computes_only_the_rest(
     assert lab.problems == []
     for theme in ("Light", "Dark"):
         lab.set_theme(f"JupyterLab {theme}")
+        lab.notebook.locator(".hfnb-result").last.scroll_into_view_if_needed()
         lab.screenshot(tmp_path / f"long-{theme.lower()}.png")
 
 
