@@ -81,8 +81,10 @@ class Workload(NamedTuple):
     """The most new tokens of a row."""
     most_rows: int | None = None
     """The most rows to compute together; ``None`` for what the engine chooses."""
-    text_bytes: float = 0.0
-    """The mean of an output."""
+    held_rows: int = 0
+    """The rows whose results are in memory at a time."""
+    row_bytes: float = 0.0
+    """What one of them takes for its text, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +201,7 @@ def memory_for(start: int, waves: Sequence[Wave], load: Workload) -> Estimate:
         waves: What was measured.
         load: What there is to compute.
     """
-    result = load.rows * (_ROW_BYTES + 2 * load.text_bytes)
+    result = load.held_rows * (_ROW_BYTES + load.row_bytes)
     if not waves:
         return Estimate(float(start), start + result, start + 2 * result)
     peaks = [(each.held, each.memory_bytes) for each in waves]

@@ -80,7 +80,7 @@ def check(
         OptionError: An option's name or value is wrong.
     """
     parts = take_apart(prompt)
-    most = None if limit is None else _check_limit(limit)
+    most = None if limit is None else check_limit(limit)
     given = read_given(df, parts.source.columns, out=out, limit=most)
     _check_choice("nulls", nulls, _NULLS)
     _check_choice("too_long", too_long, _TOO_LONG)
@@ -167,7 +167,12 @@ def _journal_file(journal: object) -> Path | None:
     raise OptionError(f"journal is True, False, or the path of a file; not {journal!r}.")
 
 
-def _check_limit(limit: object) -> int:
+def check_limit(limit: object) -> int:
+    """Check how many rows there may be.
+
+    Raises:
+        OptionError: It is no such number.
+    """
     if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool):
         count = int(limit)
         if count >= 0:

@@ -17,12 +17,14 @@ from hfnb.engines.base import Chat, Engine, Prompt
 from hfnb.errors import OptionError
 from hfnb.frame import preview_show
 from hfnb.frame.chunks import is_source
+from hfnb.frame.excerpt import Excerpt, excerpt_of
 from hfnb.frame.forecast import Forecast, Workload, forecast_of, new_tokens_of
 from hfnb.frame.identity import repeats
 from hfnb.frame.job import Job
-from hfnb.frame.prepare import check, with_model
+from hfnb.frame.prepare import check, check_limit, with_model
 from hfnb.frame.probe import Probe, spread
 from hfnb.frame.progress import Progress, display_for
+from hfnb.frame.prompts import take_apart
 from hfnb.frame.result import RunResult
 from hfnb.frame.sample import Sample, Sampled, look
 from hfnb.frame.stats import size
@@ -59,6 +61,8 @@ class Preview:
     """Rows whose answers the journal has, those of this preview among them."""
     exact: bool
     """Whether `too_long`, `unusable` and `in_journal` were counted on all rows, not on a sample."""
+    is_excerpt: bool
+    """Whether only rows from all over a file were read, so that all counts stand for more."""
     looked_at: int
     """Rows whose prompts were rendered and counted."""
     lengths: tuple[int, ...]
@@ -108,6 +112,8 @@ def preview(
     overwrite: bool = False,
     progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
     wait: bool = True,
+    out: str | os.PathLike[str] | None = None,
+    part_rows: int | None = None,
     **options: Any,
 ) -> Preview:
     """Show what `hfnb.run` would do with the same arguments, before the time is spent.
@@ -118,7 +124,8 @@ def preview(
     it again. The forecast is for this machine as it is now, with whatever else runs on it.
 
     Args:
-        df: A table in memory, as in `hfnb.run`, like all that is not described here.
+        df: A table in memory, or parquet files, of which 4,096 rows from all over them are read.
+            As in `hfnb.run`, like all that is not described here.
         prompt: As in `hfnb.run`.
         llm: As in `hfnb.run`. Load it first: a model given by its name is loaded by each call.
         n: How many rows to run and show, from short prompts to long ones.
@@ -135,6 +142,8 @@ def preview(
         overwrite: Whether ``into`` may be a column that is there.
         progress: As in `hfnb.run`.
         wait: Taken for the sake of the same arguments; a preview is always waited for.
+        out: Taken likewise; a preview writes no parts, and does not look for any.
+        part_rows: Taken likewise.
         **options: Generation options, as in `hfnb.run`.
 
     Returns:
@@ -153,13 +162,11 @@ def preview(
         >>> look.forecast.seconds.likely < 3600
         True
     """
-    del wait
+    del wait, out, part_rows
     _check_preview(n, budget_s)
-    if is_source(df):
-        raise OptionError(
-            "hfnb.preview looks at a table in memory: give it some of the rows, such as "
-            "pandas.read_parquet(file).head(5000)."
-        )
+    excerpt = _excerpt(df, prompt, limit)
+    if excerpt is not None:
+        df, limit = excerpt.frame, None
     checked = check(
         df,
         prompt,
@@ -181,7 +188,7 @@ def preview(
     job, engine = with_model(checked)
     began = time.perf_counter()
     start = int(psutil.Process().memory_info().rss), device_memory()
-    sample = look(job, engine)
+    sample = look(job, engine, None if excerpt is None else excerpt.rows)
     shown = _typical(sample, n)
     probe = Probe(dataclasses.replace(job, on_error="keep"), engine, display)
     try:
@@ -192,7 +199,7 @@ def preview(
     finally:
         probe.close()
     left = _left(sample, probe)
-    forecast = _forecast(sample, probe, job, left, *start)
+    forecast = _forecast(sample, probe, job, left, excerpt, *start)
     return Preview(
         prompts=tuple(_as_sent(each.prompt, engine) for each in shown),
         outputs=outputs,
@@ -203,6 +210,7 @@ def preview(
         unusable=sample.scaled(sample.unusable),
         in_journal=sample.scaled(len(sample.usable)) - left if sample.keeps else 0,
         exact=sample.exact,
+        is_excerpt=sample.part < 1,
         looked_at=sample.looked_at,
         lengths=sample.lengths,
         most_tokens=sample.most_tokens,
@@ -211,6 +219,19 @@ def preview(
         notes=tuple(_notes(sample, probe, forecast, job)),
         took_s=time.perf_counter() - began,
     )
+
+
+def _excerpt(df: Any, prompt: Any, limit: int | None) -> Excerpt | None:
+    """Read rows of files; ``None`` for a table in memory."""
+    if isinstance(df, (str, os.PathLike)):
+        most = None if limit is None else check_limit(limit)
+        return excerpt_of(df, take_apart(prompt).source.columns, most)
+    if is_source(df):
+        raise OptionError(
+            "hfnb.preview would use up what can be read only once. Give it one of the frames, or "
+            "a parquet file."
+        )
+    return None
 
 
 def _check_preview(n: object, budget_s: object) -> None:
@@ -241,7 +262,13 @@ def _left(sample: Sample, probe: Probe) -> int:
 
 
 def _forecast(
-    sample: Sample, probe: Probe, job: Job, left: int, memory: int, device: int | None
+    sample: Sample,
+    probe: Probe,
+    job: Job,
+    left: int,
+    excerpt: Excerpt | None,
+    memory: int,
+    device: int | None,
 ) -> Forecast | None:
     """Return what a run would take; ``None`` where nothing was measured that would tell."""
     if left and not any(each.whole for each in probe.waves):
@@ -256,7 +283,8 @@ def _forecast(
         new_tokens=new_tokens_of(counts),
         longest=max(counts),
         most_rows=job.batch_size if isinstance(job.batch_size, int) else None,
-        text_bytes=probe.text_bytes,
+        held_rows=left if excerpt is None else excerpt.held_rows,
+        row_bytes=2 * probe.text_bytes + (0 if excerpt is None else 2 * excerpt.row_bytes),
     )
     return forecast_of(
         probe.waves,

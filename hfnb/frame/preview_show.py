@@ -101,14 +101,15 @@ def _shown(preview: Preview) -> Iterator[_Row]:
 def _rows(preview: Preview) -> str:
     """Say how many rows there are, and what will become of them."""
     about = "" if preview.exact else "about "
+    in_all = "about " if preview.is_excerpt else ""
     parts = []
     if preview.forecast is not None:
         parts.append(f"{about}{preview.forecast.rows:,} to compute")
     for count, text, counted in (
-        (preview.null, "with a null", ""),
+        (preview.null, "with a null", in_all),
         (preview.too_long, "too long", about),
         (preview.unusable, "without a usable prompt", about),
-        (preview.duplicates, "with the values of another row", ""),
+        (preview.duplicates, "with the values of another row", in_all),
         (preview.in_journal, "in the journal", about),
     ):
         if count:

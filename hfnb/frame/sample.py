@@ -80,19 +80,27 @@ class Sample:
     """Seconds that making a prompt and looking it up took."""
     keeps: bool
     """Whether what is computed is kept in the journal."""
+    part: float
+    """The share of the rows that are in the frame; below 1 if it is an excerpt."""
 
     @property
     def exact(self) -> bool:
         """Whether all rows were looked at."""
-        return self.looked_at == self.distinct
+        return self.looked_at == self.distinct and self.part == 1
 
     def scaled(self, count: int) -> int:
-        """Return how many rows of the frame a count of rendered rows stands for."""
-        return round(count * self.distinct / self.looked_at) if self.looked_at else 0
+        """Return how many of all rows a count of rendered rows stands for."""
+        return round(count * self.distinct / self.looked_at / self.part) if self.looked_at else 0
 
 
-def look(job: Job, engine: Engine) -> Sample:
-    """Look at a job's frame."""
+def look(job: Job, engine: Engine, rows: int | None = None) -> Sample:
+    """Look at a job's frame.
+
+    Args:
+        job: What a run would do.
+        engine: The model.
+        rows: The rows that the frame stands for, if it is an excerpt of more.
+    """
     frame, columns = job.frame, list(job.source.columns)
     null = frame[columns].isna().any(axis=1).to_numpy(dtype=bool)
     repeated = _repeated(frame[columns])
@@ -109,10 +117,11 @@ def look(job: Job, engine: Engine) -> Sample:
             break
     usable, keeps = _with_journal(sorted_rows.usable, job, engine)
     took = time.perf_counter() - began
+    part = len(frame) / rows if rows else 1.0
     return Sample(
-        rows=len(frame),
-        null=int(null.sum()),
-        duplicates=int((repeated & ~left_out).sum()),
+        rows=len(frame) if rows is None else rows,
+        null=round(int(null.sum()) / part),
+        duplicates=round(int((repeated & ~left_out).sum()) / part),
         looked_at=looked_at,
         distinct=len(own),
         lengths=tuple(sorted_rows.lengths),
@@ -123,6 +132,7 @@ def look(job: Job, engine: Engine) -> Sample:
         most_tokens=sorted_rows.most_tokens,
         row_s=took / looked_at if looked_at else 0.0,
         keeps=keeps,
+        part=part,
     )
 
 

@@ -159,7 +159,7 @@ def test_new_tokens_of_many_rows_are_known_better_than_of_few() -> None:
 
 def test_memory_that_full_waves_have_shown_does_not_grow_but_by_the_results() -> None:
     waves = Machine(per_token=0.1).waves(3, 48, 192)
-    found = memory_for(1_000_000_000, waves, load(10_000, text_bytes=200.0))
+    found = memory_for(1_000_000_000, waves, load(10_000, held_rows=10_000, row_bytes=400.0))
     assert found.low == 1_064_000_000
     assert found.likely == 1_064_000_000 + 10_000 * (100 + 400)
     assert found.high > found.likely

@@ -14,7 +14,7 @@ from hfnb.errors import OptionError, TemplateError
 from tests.frame.test_result import SCRIPT, Tags
 
 
-def preview(df: pd.DataFrame, prompt: str = "{x}", **options: Any) -> hfnb.Preview:
+def preview(df: Any, prompt: str = "{x}", **options: Any) -> hfnb.Preview:
     engine = options.pop("engine", None) or hfnb.EchoEngine()
     return hfnb.preview(df, prompt, engine, progress=False, **options)
 
@@ -248,11 +248,67 @@ def test_a_preview_takes_every_argument_of_a_run() -> None:
     import inspect
 
     ran, shown = (inspect.signature(each).parameters for each in (hfnb.run, hfnb.preview))
-    common = {name: each for name, each in ran.items() if name not in ("out", "part_rows")}
-    assert set(common) == set(shown) - {"n", "budget_s"}
-    assert {n: p.default for n, p in common.items()} == {n: shown[n].default for n in common}
+    assert set(ran) == set(shown) - {"n", "budget_s"}
+    assert {n: p.default for n, p in ran.items()} == {n: shown[n].default for n in ran}
 
 
-def test_what_is_read_in_parts_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="a table in memory"):
-        hfnb.preview(tmp_path / "rows.parquet", "{x}", hfnb.EchoEngine(), progress=False)
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_of_a_large_file_rows_from_all_over_it_stand_for_the_others(tmp_path: Path) -> None:
+    rows = 40_000
+    texts = [None if at % 4 == 0 else f"{at} " + "w " * (at // 4000) for at in range(rows)]
+    frame = pd.DataFrame({"x": texts, "id": range(rows)})
+    files = tmp_path / "in"
+    files.mkdir()
+    for name, part in (("a", frame[:15_000]), ("b", frame[15_000:])):
+        part.to_parquet(files / f"{name}.parquet", row_group_size=7_000)
+    engine = hfnb.EchoEngine(fingerprint="files")
+    shown = preview(files, "<{x}>", engine=engine, n=4, out=tmp_path / "out", part_rows=500)
+    assert (shown.rows, shown.null) == (rows, rows // 4)
+    assert (shown.is_excerpt, shown.exact) == (True, False)
+    assert (min(shown.lengths), max(shown.lengths)) == (2, 11)
+    assert "40,000: about " in repr(shown)
+    assert "about 10,000 with a null" in repr(shown)
+    assert shown.forecast is not None
+    assert shown.forecast.rows == pytest.approx(30_000, rel=0.1)
+    for label, text in shown.outputs.data["output"].items():  # positions in all of the files
+        assert text == f"<{texts[label]}>"
+    assert not (tmp_path / "out").exists()
+
+    before = engine.calls
+    done = hfnb.run(files, "<{x}>", engine, out=tmp_path / "out", progress=False)
+    assert done.stats.from_journal == before  # what the preview computed is not computed again
+    assert engine.calls == rows * 3 // 4
+
+
+def test_of_a_small_file_all_rows_are_read_up_to_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pd.DataFrame({"x": words(3_000)}).to_parquet(file)
+    assert preview(str(file), budget_s=0).rows == 3_000
+    first = preview(file, budget_s=0, limit=50)
+    assert (first.rows, first.looked_at, first.exact, first.is_excerpt) == (50, 50, True, False)
+    assert preview(file, limit=0).rows == 0
+    with pytest.raises(TemplateError, match="Did you mean 'x'"):
+        preview(file, "{xx}")
+    with pytest.raises(OptionError, match="limit is a number of rows"):
+        preview(file, limit=-1)
+    with pytest.raises(OptionError, match="no file or folder"):
+        preview(tmp_path / "row.parquet")
+
+
+def test_the_memory_forecast_of_a_file_does_not_grow_with_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pd.DataFrame({"x": words(2_000_000)}).to_parquet(file)
+    forecast = preview(file, budget_s=0).forecast
+    assert forecast is not None
+    assert forecast.rows > 1_900_000
+    grows = forecast.memory.likely - forecast.waves[0].memory_bytes
+    assert grows < 100_000_000
+
+
+def test_what_can_be_read_only_once_is_refused_with_what_to_do() -> None:
+    frames = iter([pd.DataFrame({"x": ["a"]})])
+    with pytest.raises(OptionError, match="Give it one of the frames"):
+        hfnb.preview(frames, "{x}", hfnb.EchoEngine(), progress=False)
+    assert len(list(frames)) == 1
