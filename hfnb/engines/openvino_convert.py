@@ -105,7 +105,7 @@ def export(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         shutil.copyfile(file, copy)
     say("converting the tokenizer")
     notes += _convert_tokenizer(source, part, left=job["left"], trust=trust)
-    return {"notes": notes, "peak": _peak()}
+    return {"notes": notes}
 
 
 def convert_tokenizer(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def convert_tokenizer(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     for name in ("tokenizer_config.json", "tokenizer.json", "chat_template.jinja"):
         if (source / name).is_file():
             shutil.copyfile(source / name, part / name)
-    return {"notes": [], "peak": _peak()}
+    return {"notes": []}
 
 
 _JOBS: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
@@ -287,13 +287,3 @@ def _convert_tokenizer(source: Path, part: Path, *, left: bool, trust: bool) -> 
     openvino.save_model(converted, part / TOKENIZER)
     openvino.save_model(back, part / DETOKENIZER)
     return []
-
-
-def _peak() -> int:
-    """Return the most bytes that this process had in memory; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
