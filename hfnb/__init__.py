@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hfnb.frame.stats import RunStats
     from hfnb.llm import HuggingFacePipeline
     from hfnb.loading import load
+    from hfnb.session import loaded, unload
 
     __version__: str
 
@@ -44,8 +45,10 @@ _HOMES = {
     "exports": "hfnb.exporting",
     "last_result": "hfnb.frame.result",
     "load": "hfnb.loading",
+    "loaded": "hfnb.session",
     "preview": "hfnb.frame.preview",
     "run": "hfnb.frame.run",
+    "unload": "hfnb.session",
 }
 
 _MODULES = ("journal",)
@@ -67,8 +70,10 @@ __all__ = [
     "journal",
     "last_result",
     "load",
+    "loaded",
     "preview",
     "run",
+    "unload",
 ]
 
 

@@ -12,18 +12,20 @@ from typing import Any, Literal
 import openvino_genai
 
 from hfnb import hardware
+from hfnb.engines import loaded
 from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.chat_template import template_text, template_variables
 from hfnb.engines.folder_identity import identity_of
 from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.openvino_device import reason_of
-from hfnb.engines.openvino_load import parameters_of
+from hfnb.engines.openvino_load import parameters_of, weight_bytes_of
 from hfnb.engines.openvino_model import OpenVINOModel
 from hfnb.engines.openvino_paged import PagedBatch
 from hfnb.engines.openvino_settings import GenAISettings, not_taken
 from hfnb.engines.openvino_signals import own_signal_stack
 from hfnb.engines.scheduler import Scheduler
+from hfnb.engines.shortage import give_back
 from hfnb.errors import ModelError, ModelFilesError, OptionError
 from hfnb.spec import GenerationSpec
 
@@ -109,6 +111,7 @@ class OpenVINOEngine:
             context_length=model.context_length,
             has_chat_template=bool(template),
             load_s=time.perf_counter() - began,
+            weight_bytes=weight_bytes_of(model.folder),
             chat_template=template_text(template),
             template_variables=template_variables(template),
             dtype=shown["dtype"],
@@ -199,6 +202,8 @@ class OpenVINOEngine:
             other, self._other = self._other, None
         if other is not None:
             other.close()
+        loaded.forget(self)
+        give_back()
 
     def _elsewhere(self, why: str) -> Engine:
         """Return the engine for what OpenVINO GenAI does not have; it is loaded once."""

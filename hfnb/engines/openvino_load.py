@@ -112,15 +112,24 @@ def _static(
     )
 
 
+def weight_bytes_of(folder: Path) -> int:
+    """Return the bytes of an exported model's weights, which OpenVINO maps into memory."""
+    return sum(each.stat().st_size for each in _models_of(folder, ".bin"))
+
+
+def _models_of(folder: Path, ending: str) -> list[Path]:
+    """Return the files of the models that are run; in newer exports one decoder does all."""
+    other = ("openvino_tokenizer_model", "openvino_decoder_with_past_model")
+    return [each for each in folder.glob(f"openvino*_model{ending}") if each.stem not in other]
+
+
 def parameters_of(folder: Path) -> int:
     """Return the number of a model's parameters, by the constants of its IR.
 
     Weights that models share count once; scales and zero points of compressed ones don't.
     """
     count = 0
-    for file in folder.glob("openvino*_model.xml"):
-        if file.stem in ("openvino_tokenizer_model", "openvino_decoder_with_past_model"):
-            continue
+    for file in _models_of(folder, ".xml"):
         seen = set()
         for _, shape, offset in _CONSTANT.findall(file.read_text(encoding="utf-8")):
             dims = [int(each) for each in shape.split(",") if each.strip()]

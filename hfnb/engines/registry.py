@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from hfnb import hardware, hub
+from hfnb.engines import loaded
 from hfnb.engines.base import Engine
 from hfnb.spec import ModelSpec
 
@@ -15,8 +16,13 @@ def load_engine(spec: ModelSpec) -> Engine:
     What can be wrong with the names and the files is found before torch is imported.
     """
     began = time.perf_counter()
-    if spec.backend == "openvino":
-        return _with_openvino(spec, began)
+    make = _with_openvino if spec.backend == "openvino" else _with_torch
+    engine = make(spec, began)
+    loaded.remember(engine)
+    return engine
+
+
+def _with_torch(spec: ModelSpec, began: float) -> Engine:
     hardware.check_device(spec.device)
     files = hub.find(spec)
     from hfnb.engines.torch_engine import TorchEngine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import hashlib
 import inspect
 import time
@@ -22,6 +21,7 @@ from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_text, template_variables
 from hfnb.engines.in_force import options_in_force
+from hfnb.engines.shortage import give_back
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
@@ -208,6 +208,15 @@ class TorchModel:
         parameters = getattr(self.model, "parameters", None)
         return sum(each.numel() for each in parameters()) if parameters else 0
 
+    @property
+    def weight_bytes(self) -> int:
+        """The bytes of weights and buffers in memory; those that lie on disk don't count."""
+        model, count = self.model, 0
+        for each in ("parameters", "buffers"):
+            held = getattr(model, each, None)
+            count += sum(t.nbytes for t in held() if t.device.type != "meta") if held else 0
+        return count
+
     def fingerprint(self) -> str:
         """Return a hash of a few values of every weight: cheap, and another for other weights."""
         digest = hashlib.blake2b(digest_size=16)
@@ -240,12 +249,13 @@ class TorchModel:
             chat_template=template_text(self.chat_template),
             template_variables=template_variables(self.chat_template),
             note=f"device_map: parts of the model are {shown}" if len(places) > 1 else "",
+            weight_bytes=self.weight_bytes,
         )
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
         self.model = None
-        gc.collect()
+        give_back()
         self.release_cache()
 
     def release_cache(self) -> None:

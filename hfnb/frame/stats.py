@@ -7,6 +7,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from hfnb.frame.progress import duration, number
+from hfnb.show import size
 
 if TYPE_CHECKING:
     from hfnb.engines.base import EngineInfo, Work
@@ -224,18 +225,3 @@ def stats_of(
         chat=chat,
         memory=tuple(memory.samples),
     )
-
-
-def size(count: int) -> str:
-    """Return bytes as a person would say it, in decimal units.
-
-    Example:
-        >>> size(512), size(3_400_000), size(2_150_000_000)
-        ('512 B', '3.4 MB', '2.15 GB')
-    """
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if abs(value) < 999.5:
-            return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
-        value /= 1000
-    return f"{value:.3g} GB" if abs(value) < 999.5 else f"{value:,.0f} GB"
