@@ -20,6 +20,7 @@ from hfnb.errors import (
     closest,
     listing,
 )
+from hfnb.hub_errors import refusal
 from hfnb.spec import ModelSpec, Task
 from hfnb.weights import PICKLES, check_weights, say_why_no_weights
 
@@ -94,7 +95,7 @@ def find(spec: ModelSpec) -> ModelFiles:
         )
     if _looks_like_a_path(spec.model):
         raise ModelNotFoundError(f"There is no folder {spec.model!r}. Check the path.")
-    if not _is_hub_id(spec.model):
+    if not is_hub_id(spec.model):
         raise ModelNotFoundError(
             f"{spec.model!r} is neither a folder nor the id of a model on the Hub, which looks "
             "like 'gpt2' or 'Qwen/Qwen3-0.6B'."
@@ -146,7 +147,7 @@ def _as_path(model: str) -> Path | None:
     return folder
 
 
-def _is_hub_id(model: str) -> bool:
+def is_hub_id(model: str) -> bool:
     """Whether the Hub would take it as a model's id, by the rules of ``validate_repo_id``."""
     return (
         bool(_HUB_ID.fullmatch(model))
@@ -164,7 +165,7 @@ def _looks_like_a_path(model: str) -> bool:
 
 def _checked(spec: ModelSpec, folder: Path) -> ModelFiles:
     config = _read_config(spec.model, folder)
-    task = _check_task(spec, config)
+    task = check_task(spec, config)
     if not (spec.backend == "openvino" and any(folder.glob(_EXPORTS))):
         check_weights(spec.model, folder, allow_pickle=spec.allow_pickle)
     _check_tokenizer(spec, folder)
@@ -191,7 +192,13 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_task(spec: ModelSpec, config: Mapping[str, Any]) -> Task:
+def check_task(spec: ModelSpec, config: Mapping[str, Any]) -> Task:
+    """Return the task that a model is loaded for, or say that it can't do it.
+
+    Raises:
+        ModelError: It does none that hfnb runs.
+        OptionError: It can't do the one that was asked for.
+    """
     can = tasks_of(config)
     what = ", ".join(_architectures(config)) or config.get("model_type", "no model type")
     if not can:
@@ -251,7 +258,7 @@ def _fetch(spec: ModelSpec, unreachable: str = "") -> Path:
 
     try:
         config = huggingface_hub.hf_hub_download(name, "config.json", revision=revision, **told)
-        _check_task(spec, _read_config(name, Path(config).parent))
+        check_task(spec, _read_config(name, Path(config).parent))
         patterns = [*_FILES, *(["*.py"] if spec.trust_remote_code else [])]
         if spec.backend == "openvino":
             small = [each for each in patterns if each != "*.safetensors"]
@@ -266,19 +273,10 @@ def _fetch(spec: ModelSpec, unreachable: str = "") -> Path:
         if not any(folder.glob(PICKLES[0])):
             say_why_no_weights(name, folder, _on_the_hub(spec))
         return folder
-    except errors.GatedRepoError as error:
-        raise ModelNotFoundError(
-            f"{name!r} is gated. Accept its terms at https://huggingface.co/{name}, then log in "
-            "on this machine with `hf auth login`."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelNotFoundError(f"{name!r} has no revision {revision!r}.") from error
     except errors.RepositoryNotFoundError as error:
-        near = closest(name, [*packaged(), *_cached(Path(constants.HF_HUB_CACHE))])
-        raise ModelNotFoundError(
-            f"The Hub has no model {name!r}, or it is private.{near} For a private model, log in "
-            "with `hf auth login`."
-        ) from error
+        here = [*packaged(), *_cached(Path(constants.HF_HUB_CACHE))]
+        near = "" if isinstance(error, errors.GatedRepoError) else closest(name, here)
+        raise ModelNotFoundError(f"{refusal(error, name, revision)}{near}") from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             here = _cached(Path(constants.HF_HUB_CACHE))
@@ -297,7 +295,9 @@ def _fetch(spec: ModelSpec, unreachable: str = "") -> Path:
     except (errors.HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
         # Without a network huggingface_hub 1.x may end in "the client has been closed", a
         # RuntimeError, before it has looked into its cache.
-        if isinstance(error, errors.HfHubHTTPError) or told.get("local_files_only"):
+        if (told_by_hub := refusal(error, name, revision)) is not None:
+            raise told_by_hub from error
+        if told.get("local_files_only"):
             raise ModelNotFoundError(f"The Hub did not give {name!r}: {error}") from error
         reason = "no connection" if isinstance(error, RuntimeError) else str(error)
         return _fetch(spec, unreachable=reason or type(error).__name__)
