@@ -84,7 +84,7 @@ class Estimate:
         shown = [
             (
                 self.verdict,
-                f"about {size(self.total_bytes)} of {size(self.free_bytes)} free{limit}",
+                f"{size(self.total_bytes)} of {size(self.free_bytes)} free{limit}",
             ),
             ("memory", " · ".join(parts)),
             (
@@ -241,7 +241,8 @@ def _device(spec: ModelSpec) -> Device:
     if found is None:
         here = listing(each.name for each in every if each.backend == spec.backend)
         raise DeviceError(
-            f"device={spec.device!r} is not there: this machine has {here}. hfnb.devices() says why."
+            f"device={spec.device!r} is not there: this machine has {here}. hfnb.devices() says "
+            "what it lacks, and why."
         )
     return found
 

@@ -7,7 +7,9 @@ from hfnb.errors import HfnbError, ModelNotFoundError
 _LOGIN = "log in on this machine with `hf auth login`"
 
 
-def refusal(error: Exception, name: str, revision: str | None = None) -> HfnbError | None:
+def refusal(
+    error: BaseException | None, name: str, revision: str | None = None
+) -> HfnbError | None:
     """Return what to tell of an error of the Hub; ``None`` where the Hub was not reached at all.
 
     Args:
@@ -37,7 +39,7 @@ def refusal(error: Exception, name: str, revision: str | None = None) -> HfnbErr
     return ModelNotFoundError(said)
 
 
-def _by_status(error: Exception, name: str) -> str:
+def _by_status(error: BaseException, name: str) -> str:
     status = int(getattr(getattr(error, "response", None), "status_code", 0))
     if status == 401:
         return (
@@ -63,6 +65,6 @@ def _by_status(error: Exception, name: str) -> str:
     return f"The Hub did not give {name!r}: {_reason(error)}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     told = getattr(error, "server_message", None) or str(error).strip() or type(error).__name__
     return str(told).splitlines()[0]

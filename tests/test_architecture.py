@@ -152,7 +152,7 @@ LAYERS: list[list[set[str]]] = [
     [{"errors", "options", "show", "spec"}],
     [
         {"hardware", "hub", "journal", "journal_file", "measure", "sizes", "weights"}
-        | {"hub_errors"}
+        | {"hub_errors", "hub_fetch"}
     ],
     [{"engines"}],
     [
