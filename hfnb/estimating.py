@@ -223,15 +223,15 @@ def _needs(spec: ModelSpec, found: Described, place: Device) -> Needs:
 
 def _device(spec: ModelSpec) -> Device:
     """Return the device that a model would be loaded on."""
-    every = devices()
+    device, every = spec.one_device, devices()
     own = [each for each in every if each.backend == spec.backend]
     if not own:
         missing = next(each for each in every.missing if each.what == spec.backend)
         raise MissingExtraError(f"backend={spec.backend!r}: {missing.why}. {missing.mend}")
     if spec.backend == "openvino":
-        name = "CPU" if spec.device is None else str(spec.device).upper().replace("AUTO", "CPU")
+        name = "CPU" if device is None else str(device).upper().replace("AUTO", "CPU")
     else:
-        name = hardware.check_device(spec.device)
+        name = hardware.check_device(device)
     if name.isdecimal():
         accelerators = [each for each in own if each.name != "cpu"]
         own, name = accelerators[int(name) : int(name) + 1], "auto"

@@ -39,7 +39,9 @@ class Hub:
     tokens: dict[str, str] = field(default_factory=dict)
     """The token that each gated model asks for."""
     cut: str = ""
-    """A file whose transfer breaks off in the middle."""
+    """A file whose transfer breaks off in the middle ..."""
+    cuts: int = 10**9
+    """... so many times."""
     changed: str = ""
     """A file that arrives with other bytes than its hash is of."""
     removed: frozenset[str] = frozenset()
@@ -154,7 +156,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 first, last = int(part[1]), min(int(part[2] or total), total - 1)
                 headers["Content-Range"] = f"bytes {first}-{last}/{total}"
                 status, body = 206, body[first : last + 1]
-            cut = name == hub.cut and len(body) > 1
+            cut = name == hub.cut and self.command == "GET" and hub.cuts > 0
+            hub.cuts -= cut
             if self.command == "GET":
                 hub.sent[name] += len(body) // 2 if cut else len(body)
             self._send(status, body, headers, cut=cut)
@@ -197,6 +200,8 @@ def _described(name: str, folder: Path, hub: Hub) -> dict[str, Any]:
             "tokenizer_config": {"chat_template": template} if template else {},
         },
     }
+    if (jinja := folder / "chat_template.jinja").is_file():
+        said["config"]["chat_template_jinja"] = jinja.read_text()
     weights = folder / "model.safetensors"
     if weights.is_file():
         with weights.open("rb") as stream:

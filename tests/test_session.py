@@ -142,6 +142,20 @@ def test_a_model_of_openvino_is_listed_and_unloaded_too(backend: str) -> None:
         llm.invoke(QUESTION)
 
 
+def test_a_model_there_is_no_memory_for_names_the_one_that_could_be_unloaded(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = hfnb.load(NAME)
+    monkeypatch.setenv("MEM_LIMIT", "1000000")
+    with pytest.raises(ModelError) as caught:
+        hfnb.load(tiny_model("gpt2"))
+    assert "of memory for its weights, and 0 B are free (by MEM_LIMIT)" in str(caught.value)
+    assert f"hfnb.unload('{NAME}') gives that back" in str(caught.value)
+    hfnb.unload(llm)
+    with pytest.raises(ModelError, match="choose a smaller model, or a smaller format"):
+        hfnb.load(tiny_model("gpt2"))
+
+
 MEASURE = """
 import sys, psutil, hfnb
 backend, folder = sys.argv[1:]

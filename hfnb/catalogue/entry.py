@@ -10,9 +10,11 @@ from typing import Any
 
 from hfnb.engines.openvino_folder import exported_task, weight_format_of
 from hfnb.engines.openvino_load import parameters_of
+from hfnb.errors import ModelFilesError
 from hfnb.hub import tasks_of
-from hfnb.sizes import context_length, weights_of
+from hfnb.sizes import Weights, context_length, weights_of
 from hfnb.spec import Task
+from hfnb.weights import check_weights
 
 _SEQ2SEQ_TASKS: tuple[Task, ...] = ("text2text-generation", "translation", "summarization")
 
@@ -57,7 +59,7 @@ def entry_of(name: str, folder: Path, source: str) -> ModelEntry | None:
     if not config:
         return None
     exported = exported_task(folder)
-    weights = _weights(folder, config)
+    weights = _weights(name, folder, config)
     tasks = _tasks(config)
     if exported is not None and not tasks:
         tasks = ("text-generation",) if exported == "text-generation" else _SEQ2SEQ_TASKS
@@ -102,15 +104,10 @@ def _tasks(config: Mapping[str, Any]) -> tuple[Task, ...]:
     return tasks_of(config) if config.get("architectures") else ()
 
 
-def _weights(folder: Path, config: Mapping[str, Any]) -> Any:
-    """Return what a folder's safetensors hold; ``None`` without, or where they can't be read."""
+def _weights(name: str, folder: Path, config: Mapping[str, Any]) -> Weights | None:
+    """Return what a folder's safetensors hold; ``None`` without, and where they are damaged."""
     try:
-        found = weights_of(folder, config)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        check_weights(name, folder)
+    except ModelFilesError:
         return None
-    return found if found is not None and found.parameters and _is_safe(folder) else None
-
-
-def _is_safe(folder: Path) -> bool:
-    """Whether the weights are safetensors: pickles are not offered."""
-    return any(folder.glob("*.safetensors"))
+    return weights_of(folder, config)

@@ -90,11 +90,17 @@ def _entry(info: Any) -> ModelEntry | None:
         dtype=weights.dtype if weights else "",
         size=_bytes(counts) if counts else None,
         context_length=None,
-        has_chat_template=bool((config.get("tokenizer_config") or {}).get("chat_template")),
+        has_chat_template=_has_template(config),
         downloads=info.downloads,
         license=", ".join(sorted(licenses)),
         gated=bool(info.gated),
     )
+
+
+def _has_template(config: Mapping[str, Any]) -> bool:
+    """Whether the Hub's excerpt of a config has a chat template, in either of its places."""
+    tokenizer = config.get("tokenizer_config") or {}
+    return bool(config.get("chat_template_jinja") or tokenizer.get("chat_template"))
 
 
 def _bytes(counts: Mapping[str, int]) -> int:

@@ -36,7 +36,7 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> Engine:
         ModelError: The model can't be exported or loaded.
         MissingExtraError: OpenVINO is not installed.
     """
-    device = find_device(spec.device)
+    device = find_device(spec.one_device)
     config = check_config(dict(spec.ov_config), device)
     if spec.reproducible:
         config = with_exact(config, device)

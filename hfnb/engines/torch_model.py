@@ -277,7 +277,7 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     """
     place: dict[str, Any] = {}
     if spec.device_map is None:
-        device = hardware.find_device(spec.device)
+        device = hardware.find_device(spec.one_device)
         _check_fits(spec, files, device)
     else:
         place["device_map"] = spec.device_map
