@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hfnb import journal
+    from hfnb.catalogue.listing import models
     from hfnb.chat.model import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError, JournalWarning
+    from hfnb.estimating import Estimate, estimate
     from hfnb.exporting import export, exports
     from hfnb.frame.parts_result import PartsResult
     from hfnb.frame.preview import Preview, preview
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from hfnb.frame.stats import RunStats
     from hfnb.llm import HuggingFacePipeline
     from hfnb.loading import load
+    from hfnb.machine import devices
+    from hfnb.session import loaded, unload
 
     __version__: str
 
@@ -40,12 +44,18 @@ _HOMES = {
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
+    "devices": "hfnb.machine",
+    "Estimate": "hfnb.estimating",
+    "estimate": "hfnb.estimating",
     "export": "hfnb.exporting",
     "exports": "hfnb.exporting",
     "last_result": "hfnb.frame.result",
     "load": "hfnb.loading",
+    "loaded": "hfnb.session",
+    "models": "hfnb.catalogue.listing",
     "preview": "hfnb.frame.preview",
     "run": "hfnb.frame.run",
+    "unload": "hfnb.session",
 }
 
 _MODULES = ("journal",)
@@ -54,6 +64,7 @@ _MODULES = ("journal",)
 __all__ = [
     "ChatHuggingFace",
     "EchoEngine",
+    "Estimate",
     "HfnbError",
     "HuggingFacePipeline",
     "JournalWarning",
@@ -62,13 +73,18 @@ __all__ = [
     "Progress",
     "RunResult",
     "RunStats",
+    "devices",
+    "estimate",
     "export",
     "exports",
     "journal",
     "last_result",
     "load",
+    "loaded",
+    "models",
     "preview",
     "run",
+    "unload",
 ]
 
 

@@ -12,11 +12,11 @@ from typing import overload
 from hfnb import hub
 from hfnb.engines import openvino_cache as cache
 from hfnb.engines import openvino_export, openvino_folder
-from hfnb.engines.openvino_formats import check_weight_format, weight_files
+from hfnb.engines.openvino_formats import check_weight_format
 from hfnb.errors import OptionError, listing
+from hfnb.show import size
 from hfnb.spec import ModelSpec
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+from hfnb.weights import weight_files
 
 
 def export(
@@ -176,7 +176,7 @@ class Exports(Sequence[Export]):
             (
                 each.model,
                 each.weight_format,
-                _readable(each.size),
+                size(each.size),
                 f"{each.when:%Y-%m-%d %H:%M}",
                 "" if each.whole else "damaged",
             )
@@ -191,7 +191,7 @@ class Exports(Sequence[Export]):
             for row in rows
         ]
         count = f"{len(rows)} exported model{'s' if len(rows) > 1 else ''}"
-        return "\n".join([*lines, f"{count}, {_readable(self.size)}, in {cache.root()}"])
+        return "\n".join([*lines, f"{count}, {size(self.size)}, in {cache.root()}"])
 
 
 def exports(
@@ -257,11 +257,3 @@ def _read(folder: Path) -> Export:
         versions=manifest.versions,
         path=folder,
     )
-
-
-def _readable(size: float) -> str:
-    for unit in _UNITS[:-1]:
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} {_UNITS[-1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from hfnb import hardware
@@ -30,7 +30,7 @@ def load(
     task: str | None = None,
     *,
     backend: str = "pytorch",
-    device: str | int | None = None,
+    device: str | int | Sequence[str | int] | None = None,
     device_map: Any = None,
     dtype: Any = "auto",
     revision: str | None = None,
@@ -58,7 +58,8 @@ def load(
         backend: ``"pytorch"`` or ``"openvino"``. With OpenVINO a model is exported once, and kept.
         device: ``"auto"`` (or ``None``) takes the best there is; ``"cpu"`` or ``-1``;
             ``"cuda:0"``, ``"mps"``, ``"xpu"`` or an accelerator's number. With OpenVINO ``"CPU"``
-            (by default), ``"GPU"``, ``"NPU"`` or ``"AUTO"``.
+            (by default), ``"GPU"``, ``"NPU"`` or ``"AUTO"``. Of a list, such as
+            ``["cuda:0", "cuda:1"]``, each gets a copy of the model, and they share the rows.
         device_map: What Accelerate takes, such as ``"auto"``; excludes ``device``.
         dtype: ``"auto"`` is bfloat16 where the device multiplies it, else what the checkpoint
             has. ``"float32"``, ``"bfloat16"``, ``"float16"``, or a torch dtype.
@@ -103,14 +104,15 @@ def load(
     GenerationSpec.of(**{**also, **generation_options})
     check_batch_size(batch_size)
     if check_backend(backend) == "pytorch":
-        hardware.check_device(device)
+        for each in device if isinstance(device, (list, tuple)) else (device,):
+            hardware.check_device(each)
     if chat not in (True, False, "auto"):
         raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
     spec = ModelSpec(
         model=model,  # type: ignore[arg-type]
         task=task,  # type: ignore[arg-type]
         backend=backend,
-        device=device,
+        device=device,  # type: ignore[arg-type]
         device_map=device_map,
         dtype=dtype,
         revision=revision,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from hfnb.errors import OptionError, closest, listing
@@ -119,7 +120,8 @@ class ModelSpec:
             config.
         backend: ``"pytorch"`` (also ``"default"``) or ``"openvino"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"xpu"``; ``-1`` is the
-            CPU, ``0`` and up are the accelerators; ``None`` is ``"auto"``.
+            CPU, ``0`` and up are the accelerators; ``None`` is ``"auto"``. Several of them in a
+            list get a copy of the model each.
         device_map: What Accelerate takes (``"auto"``, a dict, ...); excludes ``device``.
         dtype: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         revision: Branch, tag or commit on the Hub.
@@ -136,7 +138,7 @@ class ModelSpec:
     model: str
     task: Task | None = None
     backend: str = "pytorch"
-    device: str | int | None = None
+    device: str | int | tuple[str | int, ...] | None = None
     device_map: Any = None
     dtype: str = "auto"
     revision: str | None = None
@@ -161,6 +163,8 @@ class ModelSpec:
             # A string such as "False" would be true, and let code run that nobody asked for.
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} is True or False; not {getattr(self, name)!r}.")
+        if isinstance(self.device, (list, tuple)):
+            object.__setattr__(self, "device", _check_devices(self.device))
         object.__setattr__(self, "device_map", freeze(self.device_map))
         object.__setattr__(self, "load_options", freeze(self.load_options))
         object.__setattr__(self, "languages", self.languages or languages_of(self.task))
@@ -174,6 +178,17 @@ class ModelSpec:
                 f"Both device={self.device!r} and device_map={self.device_map!r} are given. Keep "
                 "device to run on one device, or device_map to spread one model over several."
             )
+
+    @property
+    def one_device(self) -> str | int | None:
+        """The device, where it is one.
+
+        Raises:
+            OptionError: There are several, and one copy of the model is asked about.
+        """
+        if isinstance(self.device, tuple):
+            raise OptionError(f"device={list(self.device)!r} are several: give one of them.")
+        return self.device
 
     def _check_backend_options(self) -> None:
         if self.backend == "openvino":
@@ -194,6 +209,16 @@ class ModelSpec:
                 raise OptionError(
                     f"{name} is for OpenVINO: pass backend='openvino', or leave it out."
                 )
+
+
+def _check_devices(devices: Sequence[object]) -> tuple[str | int, ...]:
+    """Return the devices of several copies, or say what is wrong with them."""
+    if not devices or any(isinstance(each, bool) for each in devices):
+        raise OptionError(f"device is a device, or a list of them; not {devices!r}.")
+    named = [each for each in devices if isinstance(each, (str, int))]
+    if len(named) < len(devices):
+        raise OptionError(f"device is a list of names and numbers of devices; not {devices!r}.")
+    return tuple(named)
 
 
 def _check_device_map(device_map: object) -> None:

@@ -58,7 +58,15 @@ def test_a_public_name_resolves_to_its_home_and_is_documented(name: str) -> None
 
 
 # Classes that a user is given and never makes; their docstrings describe what they hold.
-GIVEN = {"JournalWarning", "PartsResult", "Preview", "Progress", "RunResult", "RunStats"}
+GIVEN = {
+    "Estimate",
+    "JournalWarning",
+    "PartsResult",
+    "Preview",
+    "Progress",
+    "RunResult",
+    "RunStats",
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(hfnb._HOMES) - GIVEN))
@@ -141,10 +149,17 @@ def test_a_run_with_the_echo_engine_loads_no_torch_and_no_langchain() -> None:
 
 # Rooms, the lowest first. A room may import those below it, and itself.
 LAYERS: list[list[set[str]]] = [
-    [{"errors", "options", "spec"}],
-    [{"hardware", "hub", "journal", "journal_file", "measure", "weights"}],
+    [{"errors", "options", "show", "spec"}],
+    [
+        {"hardware", "hub", "journal", "journal_file", "measure", "sizes", "weights"}
+        | {"hub_errors", "hub_fetch"}
+    ],
     [{"engines"}],
-    [{"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat"}, {"frame"}],
+    [
+        {"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat", "session"}
+        | {"machine", "estimating", "needs", "catalogue"},
+        {"frame"},
+    ],
     [{"compare"}, {"ray"}],
     [{"panel"}, {"magics"}],
 ]
@@ -279,9 +294,9 @@ def test_what_installs_names_no_registry() -> None:
 
 
 PURE = (
-    "hfnb.errors hfnb.spec hfnb.engines.base hfnb.engines.chat_template hfnb.engines.stopping "
-    "hfnb.engines.echo hfnb.engines.limits hfnb.engines.task_text hfnb.engines.text "
-    "hfnb.frame.template hfnb.frame.cells hfnb.frame.progress hfnb.frame.stats "
+    "hfnb.errors hfnb.show hfnb.spec hfnb.engines.base hfnb.engines.chat_template "
+    "hfnb.engines.stopping hfnb.engines.echo hfnb.engines.limits hfnb.engines.task_text "
+    "hfnb.engines.text hfnb.frame.template hfnb.frame.cells hfnb.frame.progress "
     "hfnb.frame.duplicates hfnb.frame.forecast"
 ).split()
 

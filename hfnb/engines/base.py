@@ -107,6 +107,8 @@ class EngineInfo:
     """The variables that the chat template reads, such as ``"tools"``."""
     note: str = ""
     """Why this engine, or what was chosen for the user."""
+    weight_bytes: int = 0
+    """Bytes of the model's weights in memory."""
 
 
 @dataclasses.dataclass

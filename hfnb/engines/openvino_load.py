@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hfnb import hub
+from hfnb import hardware, hub
 from hfnb.engines.base import Engine
+from hfnb.engines.fits import check_fits
 from hfnb.engines.openvino_device import precisions, with_cache, with_exact
 from hfnb.errors import ModelFilesError
 from hfnb.spec import ModelSpec
@@ -44,6 +45,8 @@ def load(
     found = exported(
         files, weight_format=spec.weight_format, trust_remote_code=spec.trust_remote_code
     )
+    if not device.startswith(("GPU", "AUTO")):  # what a GPU has free, OpenVINO does not tell
+        check_fits(files.name, weight_bytes_of(found.folder), hardware.tightest_memory())
     shown = functools.partial(_shown, found.weight_format, found.notes, device)
     static = functools.partial(_static, spec, files, found.folder, device, config, shown(config))
     if files.task != "text-generation":
@@ -112,15 +115,24 @@ def _static(
     )
 
 
+def weight_bytes_of(folder: Path) -> int:
+    """Return the bytes of an exported model's weights, which OpenVINO maps into memory."""
+    return sum(each.stat().st_size for each in _models_of(folder, ".bin"))
+
+
+def _models_of(folder: Path, ending: str) -> list[Path]:
+    """Return the files of the models that are run; in newer exports one decoder does all."""
+    other = ("openvino_tokenizer_model", "openvino_decoder_with_past_model")
+    return [each for each in folder.glob(f"openvino*_model{ending}") if each.stem not in other]
+
+
 def parameters_of(folder: Path) -> int:
     """Return the number of a model's parameters, by the constants of its IR.
 
     Weights that models share count once; scales and zero points of compressed ones don't.
     """
     count = 0
-    for file in folder.glob("openvino*_model.xml"):
-        if file.stem in ("openvino_tokenizer_model", "openvino_decoder_with_past_model"):
-            continue
+    for file in _models_of(folder, ".xml"):
         seen = set()
         for _, shape, offset in _CONSTANT.findall(file.read_text(encoding="utf-8")):
             dims = [int(each) for each in shape.split(",") if each.strip()]

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 
 from hfnb.engines.base import Completion, Delta, Request, Work
 from hfnb.engines.folder_identity import identity_of
-from hfnb.engines.openvino_load import parameters_of
+from hfnb.engines.openvino_load import parameters_of, weight_bytes_of
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.engines.torch_model import TorchModel, wrap
 from hfnb.errors import ModelFilesError
@@ -51,6 +51,7 @@ class StaticEngine(TorchEngine):
             device=device,
             dtype=shown["dtype"],
             parameters=parameters_of(folder),
+            weight_bytes=weight_bytes_of(folder),
             note=f"{shown['note']}; optimum-intel, since {why}",
         )
 

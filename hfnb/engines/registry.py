@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from hfnb import hardware, hub
+from hfnb.engines import loaded
 from hfnb.engines.base import Engine
+from hfnb.engines.copies import Copies
 from hfnb.spec import ModelSpec
 
 
@@ -15,9 +18,18 @@ def load_engine(spec: ModelSpec) -> Engine:
     What can be wrong with the names and the files is found before torch is imported.
     """
     began = time.perf_counter()
-    if spec.backend == "openvino":
-        return _with_openvino(spec, began)
-    hardware.check_device(spec.device)
+    make = _with_openvino if spec.backend == "openvino" else _with_torch
+    if isinstance(spec.device, tuple):
+        each = [dataclasses.replace(spec, device=device) for device in spec.device]
+        engine: Engine = Copies([make(one, began) for one in each], spec)
+    else:
+        engine = make(spec, began)
+    loaded.remember(engine)
+    return engine
+
+
+def _with_torch(spec: ModelSpec, began: float) -> Engine:
+    hardware.check_device(spec.one_device)
     files = hub.find(spec)
     from hfnb.engines.torch_engine import TorchEngine
     from hfnb.engines.torch_model import load
@@ -35,6 +47,6 @@ def _with_openvino(spec: ModelSpec, began: float) -> Engine:
 
     check_weight_format(spec.weight_format)
     with own_signal_stack():
-        device = find_device(spec.device)
+        device = find_device(spec.one_device)
         config = check_config(dict(spec.ov_config), device)
         return load(spec, hub.find(spec), device, config, began)

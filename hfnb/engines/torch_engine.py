@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from hfnb.engines import loaded as in_memory
 from hfnb.engines.base import Chat, Completion, Delta, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.folder_identity import identity_of
@@ -149,6 +150,7 @@ class TorchEngine:
     def close(self) -> None:
         """Give the model's memory back."""
         self.loaded.close()
+        in_memory.forget(self)
 
 
 def _why_not_loop(loaded: TorchModel) -> str:

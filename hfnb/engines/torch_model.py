@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import hashlib
 import inspect
 import time
@@ -21,10 +20,13 @@ from hfnb import hardware, hub
 from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_text, template_variables
+from hfnb.engines.fits import check_fits
 from hfnb.engines.in_force import options_in_force
+from hfnb.engines.shortage import give_back
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
+from hfnb.sizes import weights_of
 from hfnb.spec import GenerationSpec, ModelSpec, Task
 
 _PLAIN = GenerationSpec()
@@ -208,6 +210,15 @@ class TorchModel:
         parameters = getattr(self.model, "parameters", None)
         return sum(each.numel() for each in parameters()) if parameters else 0
 
+    @property
+    def weight_bytes(self) -> int:
+        """The bytes of weights and buffers in memory; those that lie on disk don't count."""
+        model, count = self.model, 0
+        for each in ("parameters", "buffers"):
+            held = getattr(model, each, None)
+            count += sum(t.nbytes for t in held() if t.device.type != "meta") if held else 0
+        return count
+
     def fingerprint(self) -> str:
         """Return a hash of a few values of every weight: cheap, and another for other weights."""
         digest = hashlib.blake2b(digest_size=16)
@@ -240,12 +251,13 @@ class TorchModel:
             chat_template=template_text(self.chat_template),
             template_variables=template_variables(self.chat_template),
             note=f"device_map: parts of the model are {shown}" if len(places) > 1 else "",
+            weight_bytes=self.weight_bytes,
         )
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
         self.model = None
-        gc.collect()
+        give_back()
         self.release_cache()
 
     def release_cache(self) -> None:
@@ -265,7 +277,8 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     """
     place: dict[str, Any] = {}
     if spec.device_map is None:
-        device = hardware.find_device(spec.device)
+        device = hardware.find_device(spec.one_device)
+        _check_fits(spec, files, device)
     else:
         place["device_map"] = spec.device_map
         device = hardware.find_device("auto")
@@ -313,6 +326,22 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
         languages=spec.languages,
         load_s=time.perf_counter() - began,
     )
+
+
+def _check_fits(spec: ModelSpec, files: hub.ModelFiles, device: torch.device) -> None:
+    weights = weights_of(files.folder, files.config)
+    if weights is not None:
+        dtype = str(_dtype(spec, files, device)).removeprefix("torch.")
+        check_fits(spec.model, weights.bytes_as(dtype), memory_of(device))
+
+
+def memory_of(device: torch.device) -> hardware.Memory:
+    """Return how much of a device's memory is free."""
+    if device.type != "cuda":  # what is not the host's own has no common way to ask
+        return hardware.tightest_memory()
+    free, most = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return hardware.Memory(free + kept, most)
 
 
 def _tokenizer(folder: Path, **options: Any) -> Any:

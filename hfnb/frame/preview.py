@@ -27,8 +27,8 @@ from hfnb.frame.progress import Progress, display_for
 from hfnb.frame.prompts import take_apart
 from hfnb.frame.result import RunResult
 from hfnb.frame.sample import Sample, Sampled, look
-from hfnb.frame.stats import size
 from hfnb.measure import device_memory
+from hfnb.show import size
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline

@@ -11,15 +11,13 @@ import pandas as pd
 
 from hfnb.frame.forecast import Estimate, Forecast
 from hfnb.frame.progress import duration, number
-from hfnb.frame.stats import size
+from hfnb.show import BAD, QUIET, printable, size
 
 if TYPE_CHECKING:
     from hfnb.frame.preview import Preview
 
 _LONGEST = 1_500
 """Characters of a prompt or an output that are shown."""
-_QUIET = "var(--jp-ui-font-color2, #616161)"
-_BAD = "var(--jp-error-color1, #c62828)"
 _FILL = "var(--jp-layout-color2, rgba(128, 128, 128, 0.12))"
 
 
@@ -46,7 +44,7 @@ def lines(preview: Preview) -> list[tuple[str, str]]:
 
 def as_text(preview: Preview) -> str:
     """Return a preview as lines of text."""
-    parts = [f"{label:<9} {_printable(text)}" for label, text in lines(preview)]
+    parts = [f"{label:<9} {printable(text)}" for label, text in lines(preview)]
     for row in _shown(preview):
         parts += ["", row.head, _indented(row.prompt), "->", _indented(row.output)]
     return "\n".join(parts)
@@ -69,9 +67,9 @@ def as_html(preview: Preview) -> str:
 
 def _html_row(row: _Row) -> str:
     style = "white-space: pre-wrap; overflow-wrap: anywhere; margin: 2px 0; padding: 4px 8px"
-    colour = "" if row.ok else f"; color: {_BAD}"
+    colour = "" if row.ok else f"; color: {BAD}"
     return (
-        f'<div style="margin: 8px 0; max-width: 960px"><div style="color: {_QUIET}">'
+        f'<div style="margin: 8px 0; max-width: 960px"><div style="color: {QUIET}">'
         f"<small>{html.escape(row.head)}</small></div>"
         f'<pre style="{style}; background: {_FILL}">{html.escape(row.prompt)}</pre>'
         f'<pre style="{style}{colour}">{html.escape(row.output)}</pre></div>'
@@ -167,9 +165,4 @@ def _cut(text: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {_printable(line)}" for line in text.split("\n"))
-
-
-def _printable(text: str) -> str:
-    """Return text without escape codes, which would act on the terminal."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return "\n".join(f"    {printable(line)}" for line in text.split("\n"))

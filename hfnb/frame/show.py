@@ -12,16 +12,16 @@ from hfnb.frame.cells import is_null, text_of
 from hfnb.frame.outputs import Outputs
 from hfnb.frame.progress import duration
 from hfnb.frame.stats import RunStats
+from hfnb.show import BAD, QUIET
 
 _ROWS = 10
 _FAILED = 5
 _TEXT_WIDTH = 60
 _HTML_LENGTH = 300
-_QUIET = "var(--jp-ui-font-color2, #616161)"
 _MARKS = {
-    "error": ("✗", "var(--jp-error-color1, #c62828)"),
-    "skipped": ("\N{EN DASH}", _QUIET),
-    "cancelled": ("\N{EN DASH}", _QUIET),
+    "error": ("✗", BAD),
+    "skipped": ("\N{EN DASH}", QUIET),
+    "cancelled": ("\N{EN DASH}", QUIET),
 }
 """How a row without an output is marked: by a sign, and by JupyterLab's own colour."""
 

@@ -13,7 +13,6 @@ import pytest
         "hfnb.frame.cells",
         "hfnb.frame.probe",
         "hfnb.frame.progress",
-        "hfnb.frame.stats",
         "hfnb.frame.template",
         "hfnb.measure",
     ],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import hfnb
-from hfnb.frame.stats import size
+from hfnb.show import size
 from tests.frame.support import echo
 
 SCRIPT = "<script>alert(1)</script>"
