@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hfnb.frame.stats import RunStats
     from hfnb.llm import HuggingFacePipeline
     from hfnb.loading import load
+    from hfnb.machine import devices
     from hfnb.session import loaded, unload
 
     __version__: str
@@ -45,6 +46,7 @@ _HOMES = {
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
+    "devices": "hfnb.machine",
     "export": "hfnb.exporting",
     "exports": "hfnb.exporting",
     "last_result": "hfnb.frame.result",
@@ -69,6 +71,7 @@ __all__ = [
     "Progress",
     "RunResult",
     "RunStats",
+    "devices",
     "export",
     "exports",
     "journal",

@@ -101,10 +101,15 @@ def processor_name() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions that multiply bfloat16 matrices."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions that multiply bfloat16 matrices."""
     if device.type == "cpu":
-        return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+        return cpu_multiplies_bfloat16()
     if device.type == "cuda":
         import torch
 
@@ -119,6 +124,8 @@ class Memory(NamedTuple):
     """What it may still take."""
     most: int
     """What the limit allows in all."""
+    limit: str = ""
+    """What sets it, as a person would call it; empty for the machine or the device itself."""
 
 
 def memory_free() -> int:
@@ -133,8 +140,8 @@ def tightest_memory() -> Memory:
     a batch job's), of its own resources (``ulimit -v`` and ``-d``), and ``MEM_LIMIT``, which
     JupyterHub and Binder set to the bytes that a session may use. To look takes about 0.2 ms.
     """
-    free, most = min(_memory_limits())
-    return Memory(max(free, 0), most)
+    tightest = min(_memory_limits())
+    return tightest._replace(free=max(tightest.free, 0))
 
 
 def _memory_limits() -> Iterator[Memory]:
@@ -142,15 +149,15 @@ def _memory_limits() -> Iterator[Memory]:
     yield Memory(int(machine.available), int(machine.total))
     if (container := _cgroup_memory()) is not None:
         limit, used = container
-        yield Memory(limit - used, limit)
+        yield Memory(limit - used, limit, "the container's limit")
     own = psutil.Process().memory_info()
     told = os.environ.get("MEM_LIMIT", "")
     if told.isdecimal() and int(told) > 0:
-        yield Memory(int(told) - own.rss, int(told))
+        yield Memory(int(told) - own.rss, int(told), "MEM_LIMIT")
     for name, field in (("RLIMIT_AS", "vms"), ("RLIMIT_DATA", "data")):
         most, taken = _resource_limit(name), getattr(own, field, None)
         if most is not None and taken is not None:
-            yield Memory(most - taken, most)
+            yield Memory(most - taken, most, "ulimit")
 
 
 def _resource_limit(name: str) -> int | None:

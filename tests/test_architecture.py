@@ -145,7 +145,8 @@ LAYERS: list[list[set[str]]] = [
     [{"hardware", "hub", "journal", "journal_file", "measure", "weights"}],
     [{"engines"}],
     [
-        {"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat", "session"},
+        {"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat", "session"}
+        | {"machine", "estimating", "catalogue", "catalogue_show", "copies"},
         {"frame"},
     ],
     [{"compare"}, {"ray"}, {"accessor"}],
