@@ -4,7 +4,7 @@
     llm = hfnb.load("hfnb/numbers-fr")
     result = hfnb.run(df, "What is the number {i} in french?", llm, into="answer")
 
-In IPython, ``%load_ext hfnb`` gives the same as a cell, ``%%hfnb df --into answer``; ``%hfnb help``.
+In IPython, ``%load_ext hfnb`` adds cells that do the same; ``%hfnb help`` shows them.
 
 Importing it is quick: torch, transformers, pandas and langchain are imported when they are used.
 """

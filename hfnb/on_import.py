@@ -40,8 +40,10 @@ class _Hook:
         """Return the spec that the other finders give, for the one module that is waited for."""
         if name != self._name:
             return None
-        for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
+        # Those before it were asked already; two hooks that ask each other would never end.
+        behind = sys.meta_path[sys.meta_path.index(self) + 1 :] if self in sys.meta_path else []
+        for finder in behind:
+            if (spec := finder.find_spec(name, path, target)) is not None:
                 self._follow(spec.loader)
                 return spec
         return None

@@ -89,21 +89,22 @@ def read_cell(
         table = sample(table, own["sample"])
     told = {name: value for name, value in settings.items() if value is not None}
     default = told.pop("model", "")
-    cell = Cell(
+    generating = {key: told.pop(key) for key in list(told) if key not in _OWN}
+    generating |= arguments.take(GENERATING)
+    running = {**_DEFAULTS, **told, **running}
+    filled = fill(prompt, values)
+    # A name stands for the model here: which one it is, is the last thing to ask for.
+    check(table, filled, own["model"] or default, generating, **running)
+    return Cell(
         table=table,
-        prompt=fill(prompt, values),
+        prompt=filled,
         model=models.find(own["model"], loading, names, default),
-        running={**_DEFAULTS, **{k: v for k, v in told.items() if k in _OWN}, **running},
-        generating={
-            **{k: v for k, v in told.items() if k not in _OWN},
-            **arguments.take(GENERATING),
-        },
+        running=running,
+        generating=generating,
         loading=loading,
         output=own["output"],
         quiet=bool(own["quiet"]),
     )
-    check(cell.table, cell.prompt, cell.model, cell.generating, **cell.running)
-    return cell
 
 
 _OWN = {*_DEFAULTS, "into"}

@@ -9,6 +9,7 @@ from hfnb import journal, session
 from hfnb.errors import OptionError, closest, listing
 from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
+from hfnb.machine import devices
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, read_arguments
 from hfnb.magics.namespace import tables
 from hfnb.magics.words import Word, split
@@ -59,6 +60,11 @@ def _unload(magics: HfnbMagics, words: Sequence[Word]) -> Any:
     return session.unload(name or None)
 
 
+def _devices(magics: HfnbMagics, words: Sequence[Word]) -> Any:
+    _nothing(words, "devices")
+    return devices()
+
+
 def _status(magics: HfnbMagics, words: Sequence[Word]) -> None:
     _nothing(words, "status")
     print(status())
@@ -86,6 +92,7 @@ def _help(magics: HfnbMagics, words: Sequence[Word]) -> None:
 COMMANDS: dict[str, Callable[[HfnbMagics, Sequence[Word]], Any]] = {
     "load": _load,
     "unload": _unload,
+    "devices": _devices,
     "status": _status,
     "last": _last,
     "journal": _journal,
