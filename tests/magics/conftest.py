@@ -1,6 +1,7 @@
 """A shell of IPython's with the extension loaded, as a notebook's cells would find it."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ class Shell:
     """Runs cells; `said` has what the last one printed, results and errors too."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.ip: Any = InteractiveShell(config=_QUIET)
+        self.ip: Any = InteractiveShell(config=deepcopy(_QUIET))
         self.said = ""
         self._capsys = capsys
 
@@ -55,4 +56,5 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     )
     yield found
     session.use(None)
-    hfnb.unload()
+    if session.loaded():
+        hfnb.unload()

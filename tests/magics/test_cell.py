@@ -117,6 +117,16 @@ def test_a_polars_frame_comes_back_as_one(shell: Shell) -> None:
     assert "latency" in shell.said
 
 
+def test_arrow_and_lazy_tables_can_be_sampled(shell: Shell) -> None:
+    shell.names["table"] = pl.DataFrame({"i": [1, 2, 3]}).to_arrow()
+    shell.names["lazy"] = pl.LazyFrame({"i": [1, 2, 3]})
+    for name in ("table", "lazy"):
+        data = shell(f"%%hfnb {name} --model echo --sample 2\nrow {{i}}")
+        assert len(data) == 2
+        assert "latency" in shell.said
+        assert shell.complete(f"%%hfnb {name}\n{{") == ["i"]
+
+
 def test_an_expression_gives_the_table_too(shell: Shell) -> None:
     assert shell("%%hfnb df.tail(1) --model echo\nrow {i}")["output"].tolist() == ["row 1984"]
     assert len(shell('%%hfnb "df[df.i > 50]"\nrow {i}')) == 2
@@ -185,6 +195,18 @@ def test_settings_count_where_the_line_says_nothing(
     assert shell("%%hfnb df\nrow {i}")["said"].tolist()[0] == "row"
     shell("%config HfnbMagics")
     assert "The most tokens of an answer" in shell.said
+
+
+def test_settings_come_from_the_users_configuration(shell: Shell) -> None:
+    shell("%unload_ext hfnb")
+    shell.ip.config.HfnbMagics.into = "said"
+    shell("%load_ext hfnb")
+    assert "said" in shell("%%hfnb df --model echo\nrow {i}").columns
+
+
+def test_a_model_in_the_settings_is_loaded_by_the_first_cell(shell: Shell) -> None:
+    shell("%config HfnbMagics.model = 'hfnb/numbers-fr'")
+    assert shell(f"%%hfnb df\n{ASK}")["output"].tolist() == ANSWERS
 
 
 def test_an_interrupted_cell_keeps_its_rows_and_the_next_one_goes_on(shell: Shell) -> None:

@@ -1,5 +1,9 @@
 """Completion offers what may stand where the cursor is, and nothing else."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 import hfnb
@@ -58,17 +62,14 @@ def test_loaded_models_can_be_unloaded(shell: Shell) -> None:
 
 
 def test_models_of_the_cache_and_folders_are_offered(
-    shell: Shell, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pathlib import Path
-
-    folder = Path(str(tmp_path))
-    (folder / "models--Qwen--Qwen3-0.6B").mkdir()
-    (folder / "models--gpt2").mkdir()
-    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    (tmp_path / "models--Qwen--Qwen3-0.6B").mkdir()
+    (tmp_path / "models--gpt2").mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert shell.complete("%hfnb load Qw") == ["Qwen/Qwen3-0.6B"]
     assert shell.complete("%hfnb load g") == ["gpt2"]
-    assert shell.complete(f"%hfnb load {folder}/models--g") == [f"{folder}/models--gpt2/"]
+    assert shell.complete(f"%hfnb load {tmp_path}/models--g") == [f"{tmp_path}/models--gpt2/"]
 
 
 def test_other_cells_are_completed_as_ever(shell: Shell) -> None:
@@ -79,11 +80,8 @@ def test_other_cells_are_completed_as_ever(shell: Shell) -> None:
     assert "number" in shell.complete("%%time\nnum")
 
 
-def test_completing_loads_no_model_and_no_torch(shell: Shell) -> None:
+def test_completing_loads_no_model_and_no_torch() -> None:
     """A list that waits for seconds is no help."""
-    import subprocess
-    import sys
-
     script = (
         "import sys, pandas as pd\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"

@@ -46,6 +46,10 @@ def test_a_variable_can_be_unloaded(shell: Shell) -> None:
     assert "unloaded hfnb/numbers-fr" in shell.said
 
 
+def test_devices_are_those_of_python(shell: Shell) -> None:
+    assert "cpu" in [each.name for each in shell("%hfnb devices")]
+
+
 def test_last_and_journal_return_what_python_has(shell: Shell) -> None:
     shell("%%hfnb df --model echo\nrow {i}")
     assert shell("%hfnb last") is hfnb.last_result()

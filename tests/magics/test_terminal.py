@@ -33,14 +33,18 @@ def test_a_terminal_shows_text_and_no_markup() -> None:
         child.expect(r"In \[\d+\]: $")
         run("%load_ext hfnb")
         run("import hfnb, pandas as pd; df = pd.DataFrame({'i': range(3)})")
-        run("echo = hfnb.EchoEngine(delay_s=0.3); say = get_ipython().run_cell_magic")
-        said = run("say('hfnb', 'df --model echo --into answer', 'row {i}')")
+        run("echo = hfnb.EchoEngine(delay_s=0.3)")
+        child.sendline("%%hfnb df --model echo --into answer")
+        child.sendline("row {i}")
+        said = run("")
         assert "3/3 rows" in said
         assert "row 2" in said
         assert "latency" in said
         assert "<" not in said.replace("<DataFrame", "")
         assert "latency" not in run("_")
-        wrong = run("say('hfnb', 'dff', 'row {i}')")
+        child.sendline("%%hfnb dff")
+        child.sendline("row {i}")
+        wrong = run("")
         assert "UsageError: There is no variable 'dff'. Did you mean 'df'?" in wrong
         assert "Traceback" not in wrong
         assert "hfnb/echo" in run("%hfnb status")
