@@ -24,6 +24,7 @@ BENCHES = {
     "prefix": "prefix",
     "prefix_labels": "prefix_labels",
     "stream": "stream",
+    "estimate": "estimate",
     "chains": "chains",
     "openvino": "openvino_decoder",
     "openvino_grid": "openvino_grid",

@@ -18,9 +18,11 @@ from hfnb.on_import import when_imported
 
 if TYPE_CHECKING:
     from hfnb import journal
+    from hfnb.catalogue.listing import models
     from hfnb.chat.model import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError, JournalWarning
+    from hfnb.estimating import Estimate, estimate
     from hfnb.exporting import export, exports
     from hfnb.frame.parts_result import PartsResult
     from hfnb.frame.preview import Preview, preview
@@ -47,11 +49,14 @@ _HOMES = {
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
     "devices": "hfnb.machine",
+    "Estimate": "hfnb.estimating",
+    "estimate": "hfnb.estimating",
     "export": "hfnb.exporting",
     "exports": "hfnb.exporting",
     "last_result": "hfnb.frame.result",
     "load": "hfnb.loading",
     "loaded": "hfnb.session",
+    "models": "hfnb.catalogue.listing",
     "preview": "hfnb.frame.preview",
     "run": "hfnb.frame.run",
     "unload": "hfnb.session",
@@ -63,6 +68,7 @@ _MODULES = ("journal",)
 __all__ = [
     "ChatHuggingFace",
     "EchoEngine",
+    "Estimate",
     "HfnbError",
     "HuggingFacePipeline",
     "JournalWarning",
@@ -72,12 +78,14 @@ __all__ = [
     "RunResult",
     "RunStats",
     "devices",
+    "estimate",
     "export",
     "exports",
     "journal",
     "last_result",
     "load",
     "loaded",
+    "models",
     "preview",
     "run",
     "unload",

@@ -12,10 +12,11 @@ from typing import overload
 from hfnb import hub
 from hfnb.engines import openvino_cache as cache
 from hfnb.engines import openvino_export, openvino_folder
-from hfnb.engines.openvino_formats import check_weight_format, weight_files
+from hfnb.engines.openvino_formats import check_weight_format
 from hfnb.errors import OptionError, listing
 from hfnb.show import size
 from hfnb.spec import ModelSpec
+from hfnb.weights import weight_files
 
 
 def export(

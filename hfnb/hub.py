@@ -20,8 +20,9 @@ from hfnb.errors import (
     closest,
     listing,
 )
+from hfnb.hub_fetch import EXPORTS, fetch
 from hfnb.spec import ModelSpec, Task
-from hfnb.weights import PICKLES, check_weights, say_why_no_weights
+from hfnb.weights import check_weights
 
 _DEMO = Path(__file__).parent / "demo"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
@@ -42,13 +43,6 @@ _VOCABULARIES = (
     *("vocab*.json", "vocab*.txt", "*.codes"),
 )
 """The files that tokenizers keep their vocabularies in."""
-_FILES = [
-    *("*.json", "*.safetensors", "*.txt", "*.jinja"),
-    *("*.model", "*.spm", "*.tiktoken", "*.codes"),
-]
-_EXPORTS = "openvino*_model.xml"
-_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token")
-"""What the caller may say about fetching, among the options of loading."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +88,16 @@ def find(spec: ModelSpec) -> ModelFiles:
         )
     if _looks_like_a_path(spec.model):
         raise ModelNotFoundError(f"There is no folder {spec.model!r}. Check the path.")
-    if not _is_hub_id(spec.model):
+    if not is_hub_id(spec.model):
         raise ModelNotFoundError(
             f"{spec.model!r} is neither a folder nor the id of a model on the Hub, which looks "
             "like 'gpt2' or 'Qwen/Qwen3-0.6B'."
         )
-    return _checked(spec, _fetch(spec))
+
+    def check(folder: Path) -> None:
+        check_task(spec, _read_config(spec.model, folder))
+
+    return _checked(spec, fetch(spec, check, packed))
 
 
 def tasks_of(config: Mapping[str, Any]) -> tuple[Task, ...]:
@@ -146,7 +144,7 @@ def _as_path(model: str) -> Path | None:
     return folder
 
 
-def _is_hub_id(model: str) -> bool:
+def is_hub_id(model: str) -> bool:
     """Whether the Hub would take it as a model's id, by the rules of ``validate_repo_id``."""
     return (
         bool(_HUB_ID.fullmatch(model))
@@ -164,8 +162,8 @@ def _looks_like_a_path(model: str) -> bool:
 
 def _checked(spec: ModelSpec, folder: Path) -> ModelFiles:
     config = _read_config(spec.model, folder)
-    task = _check_task(spec, config)
-    if not (spec.backend == "openvino" and any(folder.glob(_EXPORTS))):
+    task = check_task(spec, config)
+    if not (spec.backend == "openvino" and any(folder.glob(EXPORTS))):
         check_weights(spec.model, folder, allow_pickle=spec.allow_pickle)
     _check_tokenizer(spec, folder)
     return ModelFiles(spec.model, folder, task, config)
@@ -191,7 +189,13 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_task(spec: ModelSpec, config: Mapping[str, Any]) -> Task:
+def check_task(spec: ModelSpec, config: Mapping[str, Any]) -> Task:
+    """Return the task that a model is loaded for, or say that it can't do it.
+
+    Raises:
+        ModelError: It does none that hfnb runs.
+        OptionError: It can't do the one that was asked for.
+    """
     can = tasks_of(config)
     what = ", ".join(_architectures(config)) or config.get("model_type", "no model type")
     if not can:
@@ -221,105 +225,3 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
         f"{spec.model!r} has no tokenizer. Expected tokenizer.json beside its weights: save it "
         "there with tokenizer.save_pretrained, or copy it from the model that this one is made of."
     )
-
-
-def _fetch(spec: ModelSpec, unreachable: str = "") -> Path:
-    """Return the folder in the HF cache, filled from the Hub where it has to be.
-
-    ``unreachable`` says why the Hub could not be asked; then only the cache is looked at.
-    """
-    import httpx
-    import huggingface_hub
-    from huggingface_hub import constants, errors
-
-    name, revision = spec.model, spec.revision
-    given = dict(spec.load_options)
-    told: dict[str, Any] = {each: given[each] for each in _HUB_OPTIONS if each in given}
-    if unreachable:
-        told["local_files_only"] = True
-
-    def snapshot(patterns: list[str]) -> Path:
-        return Path(
-            huggingface_hub.snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=patterns,
-                ignore_patterns=["*/*"],
-                **told,
-            )
-        )
-
-    try:
-        config = huggingface_hub.hf_hub_download(name, "config.json", revision=revision, **told)
-        _check_task(spec, _read_config(name, Path(config).parent))
-        patterns = [*_FILES, *(["*.py"] if spec.trust_remote_code else [])]
-        if spec.backend == "openvino":
-            small = [each for each in patterns if each != "*.safetensors"]
-            folder = snapshot([*small, "openvino_*.xml", "openvino_*.bin"])
-            if any(folder.glob(_EXPORTS)):
-                return folder
-        folder = snapshot(patterns)
-        if any(folder.glob("*.safetensors")):
-            return folder
-        if spec.allow_pickle:
-            folder = snapshot([*patterns, *PICKLES])
-        if not any(folder.glob(PICKLES[0])):
-            say_why_no_weights(name, folder, _on_the_hub(spec))
-        return folder
-    except errors.GatedRepoError as error:
-        raise ModelNotFoundError(
-            f"{name!r} is gated. Accept its terms at https://huggingface.co/{name}, then log in "
-            "on this machine with `hf auth login`."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelNotFoundError(f"{name!r} has no revision {revision!r}.") from error
-    except errors.RepositoryNotFoundError as error:
-        near = closest(name, [*packaged(), *_cached(Path(constants.HF_HUB_CACHE))])
-        raise ModelNotFoundError(
-            f"The Hub has no model {name!r}, or it is private.{near} For a private model, log in "
-            "with `hf auth login`."
-        ) from error
-    except errors.EntryNotFoundError as error:
-        if isinstance(error, errors.LocalEntryNotFoundError):
-            here = _cached(Path(constants.HF_HUB_CACHE))
-            if constants.HF_HUB_OFFLINE:
-                why = "HF_HUB_OFFLINE is set"
-            elif told.get("local_files_only") and not unreachable:
-                why = "local_files_only is set"
-            else:
-                why = "the Hub can't be reached" + (f" ({unreachable})" if unreachable else "")
-            raise ModelNotFoundError(
-                f"{name!r} is neither a packaged model, nor a folder, nor in the HF cache, and "
-                f"{why}.{closest(name, [*packaged(), *here])} Here are "
-                f"{listing([*packaged(), *here])}."
-            ) from error
-        raise ModelFilesError(f"{name!r} on the Hub has no config.json: it is no model.") from error
-    except (errors.HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError) as error:
-        # Without a network huggingface_hub 1.x may end in "the client has been closed", a
-        # RuntimeError, before it has looked into its cache.
-        if isinstance(error, errors.HfHubHTTPError) or told.get("local_files_only"):
-            raise ModelNotFoundError(f"The Hub did not give {name!r}: {error}") from error
-        reason = "no connection" if isinstance(error, RuntimeError) else str(error)
-        return _fetch(spec, unreachable=reason or type(error).__name__)
-
-
-def _on_the_hub(spec: ModelSpec) -> list[str] | None:
-    """Return the names of a model's files on the Hub, or ``None`` where it can't be asked."""
-    import httpx
-    import huggingface_hub
-
-    given = dict(spec.load_options)
-    if given.get("local_files_only"):
-        return None
-    try:
-        return huggingface_hub.list_repo_files(
-            spec.model, revision=spec.revision, token=given.get("token")
-        )
-    except (OSError, httpx.HTTPError):
-        return None
-
-
-def _cached(cache: Path) -> list[str]:
-    """Return the ids of the models in the HF cache."""
-    folders = cache.glob("models--*") if cache.is_dir() else ()
-    return sorted(each.name.removeprefix("models--").replace("--", "/", 1) for each in folders)

@@ -93,6 +93,28 @@ def html_table(
     )
 
 
+def text_figures(lines: Sequence[tuple[str, str]]) -> str:
+    """Return labels and what they say as lines of text.
+
+    Example:
+        >>> print(text_figures([("rows", "3"), ("memory", "12 MB")]))
+        rows     3
+        memory   12 MB
+    """
+    return "\n".join(f"{label:<8} {printable(text)}" for label, text in lines)
+
+
+def html_figures(lines: Sequence[tuple[str, str]], *, name: str) -> str:
+    """Return labels and what they say as HTML; everything in it is escaped."""
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align: left; padding: 1px 12px 1px 0">'
+        f'{html.escape(label)}</th><td style="text-align: left; padding: 1px 0">'
+        f"{html.escape(text)}</td></tr>"
+        for label, text in lines
+    )
+    return f'<table class="{name}" style="border: none; margin-top: 8px">{rows}</table>'
+
+
 def printable(text: str) -> str:
     r"""Return text without line ends, which break tables, or codes, which act on terminals.
 

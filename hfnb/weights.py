@@ -1,10 +1,12 @@
-"""Check a model's weight files before anything is loaded: there, safetensors, and whole."""
+"""A model's weight files, read by their headers: there, safetensors, whole, and how large."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
@@ -109,3 +111,26 @@ def _check_safetensors(file: Path) -> None:
         raise ModelFilesError(
             f"{file} is {what}: it has {size:,} of {promised:,} bytes. Get the file again."
         )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers loads a model's weights from, in its order of choice."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return sorted({folder / str(each) for each in weight_map.values()})
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def parameters_by_dtype(file: Path) -> Counter[str]:
+    """Count a safetensors file's parameters by its header, which `check_weights` has checked."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    counts: Counter[str] = Counter()
+    for name, each in header.items():
+        if name != "__metadata__":
+            counts[each["dtype"]] += math.prod(each["shape"])
+    return counts

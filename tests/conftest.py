@@ -12,7 +12,7 @@ import pytest
 from tests.needs import cuda_problem
 from tests.tiny_models import build_tiny_model
 
-pytest_plugins = ["tests.engines.fixtures", "tests.jupyter.fixtures"]
+pytest_plugins = ["tests.engines.fixtures", "tests.hub_process", "tests.jupyter.fixtures"]
 
 # Set here, while pytest starts: huggingface_hub and matplotlib read theirs when they are imported.
 # Processes that tests start (kernels, Ray's workers, the JupyterLab server) inherit all of it.

@@ -3,8 +3,8 @@
     with hub_server({"org/tiny": folder}, gated={"org/closed"}) as hub:
         ...  # in a process that was started with HF_ENDPOINT=hub.url and without HF_HUB_OFFLINE
 
-It answers ``/api/models/{id}`` (with ``/revision/{rev}``, ``/tree/{rev}``) and
-``/{id}/resolve/{rev}/{file}``, by HEAD and GET.
+It answers ``/api/models`` (a search), ``/api/models/{id}`` (with ``/revision/{rev}``,
+``/tree/{rev}``) and ``/{id}/resolve/{rev}/{file}``, by HEAD and GET, whole or by ranges.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import re
+import struct
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _API = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<rev>[^/]+))?")
@@ -36,6 +40,20 @@ class Hub:
     """The token that each gated model asks for."""
     cut: str = ""
     """A file whose transfer breaks off in the middle."""
+    changed: str = ""
+    """A file that arrives with other bytes than its hash is of."""
+    removed: frozenset[str] = frozenset()
+    """Models that were taken down."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """The task that a model's page names; ``"text-generation"`` for the others."""
+    fails: int = 0
+    """The status that every request gets, such as 429; 0 for none."""
+    says: str = ""
+    """What comes with that status."""
+    slow_s: float = 0.0
+    """Seconds before an answer."""
+    sent: Counter[str] = field(default_factory=Counter)
+    """Bytes that were sent of each file."""
     url: str = ""
     asked: list[str] = field(default_factory=list)
     """Every request: ``"GET /org/tiny/resolve/main/config.json"``."""
@@ -62,7 +80,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
             hub.asked.append(f"{self.command} {path}")
-            if api := _API.fullmatch(path):
+            time.sleep(hub.slow_s)
+            if hub.fails:
+                self._refuse(hub.fails, hub.says)
+            elif path == "/api/models":
+                self._search({k: v[0] for k, v in parse_qs(urlsplit(self.path).query).items()})
+            elif api := _API.fullmatch(path):
                 self._about(api["id"], api["what"], api["rev"] or "main")
             elif file := _FILE.fullmatch(path):
                 self._file(file["id"], file["rev"], file["file"])
@@ -72,6 +95,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _refused(self, model: str, revision: str, *, needs_access: bool) -> bool:
             if model not in hub.models:
                 self._refuse(401, "RepoNotFound")  # as the Hub does for whoever is not logged in
+            elif model in hub.removed:
+                self._refuse(403, "", "Access to this resource is disabled.")
             elif revision not in ("main", COMMIT):
                 self._refuse(404, "RevisionNotFound")
             elif needs_access and model in hub.gated and not self._may_read(model):
@@ -83,6 +108,15 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _may_read(self, model: str) -> bool:
             token = hub.tokens.get(model)
             return token is not None and self.headers["Authorization"] == f"Bearer {token}"
+
+        def _search(self, asked: Mapping[str, str]) -> None:
+            found = [
+                _described(name, folder, hub)
+                for name, folder in hub.models.items()
+                if asked.get("search", "").lower() in name.lower()
+                and asked.get("pipeline_tag") in (None, hub.tags.get(name, "text-generation"))
+            ]
+            self._json(found[: int(asked.get("limit", "1000"))])
 
         def _about(self, model: str, what: str | None, revision: str) -> None:
             if self._refused(model, revision, needs_access=False):
@@ -110,15 +144,26 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._refuse(404, "EntryNotFound")
                 return
             body = file.read_bytes()
-            etag = hashlib.sha1(body).hexdigest()
-            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}
-            self._send(200, body, headers, cut=name == hub.cut)
+            large = file.suffix in (".safetensors", ".bin")  # these the Hub names by their SHA-256
+            etag = (hashlib.sha256 if large else hashlib.sha1)(body).hexdigest()
+            if name == hub.changed:
+                body = body[:-1] + bytes([body[-1] ^ 1])
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+            status, total = 200, len(body)
+            if part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or ""):
+                first, last = int(part[1]), min(int(part[2] or total), total - 1)
+                headers["Content-Range"] = f"bytes {first}-{last}/{total}"
+                status, body = 206, body[first : last + 1]
+            cut = name == hub.cut and len(body) > 1
+            if self.command == "GET":
+                hub.sent[name] += len(body) // 2 if cut else len(body)
+            self._send(status, body, headers, cut=cut)
 
         def _json(self, value: Any) -> None:
             self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        def _refuse(self, status: int, code: str) -> None:
-            headers = {"X-Error-Code": code, "X-Error-Message": code}
+        def _refuse(self, status: int, code: str, message: str = "") -> None:
+            headers = {"X-Error-Code": code, "X-Error-Message": message or code}
             self._send(status, json.dumps({"error": code}).encode(), headers)
 
         def _send(
@@ -134,6 +179,35 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = cut
 
     return Handler
+
+
+def _described(name: str, folder: Path, hub: Hub) -> dict[str, Any]:
+    """Return what a search says of a model: an excerpt of its config, and its parameters."""
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = folder / "tokenizer_config.json"
+    template = json.loads(tokenizer.read_text()).get("chat_template") if tokenizer.is_file() else ""
+    said: dict[str, Any] = {
+        "id": name,
+        "downloads": 1000 + len(name),
+        "gated": "manual" if name in hub.gated else False,
+        "pipeline_tag": hub.tags.get(name, "text-generation"),
+        "tags": ["transformers", "license:apache-2.0"],
+        "config": {
+            **{each: config.get(each) for each in ("architectures", "model_type")},
+            "tokenizer_config": {"chat_template": template} if template else {},
+        },
+    }
+    weights = folder / "model.safetensors"
+    if weights.is_file():
+        with weights.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        counts: Counter[str] = Counter()
+        for key, each in header.items():
+            if key != "__metadata__":
+                counts[each["dtype"]] += math.prod(each["shape"])
+        said["safetensors"] = {"parameters": counts, "total": counts.total()}
+    return said
 
 
 @contextlib.contextmanager

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from hfnb import hub
+from hfnb import hub, hub_fetch
 from hfnb.errors import HfnbError, ModelError, ModelFilesError, ModelNotFoundError, OptionError
 from hfnb.hub import find, packaged, tasks_of
 from hfnb.spec import ModelSpec
-from tests.hub_server import COMMIT, Hub, hub_server
+from tests.hub_process import run_python
+from tests.hub_server import COMMIT, hub_server
 
 Tiny = Callable[[str], Path]
 
@@ -388,20 +385,6 @@ print("torch" in sys.modules, "transformers" in sys.modules)
 """
 
 
-def run_python(code: str, *arguments: str, **environment: str) -> str:
-    """Run code in a fresh Python; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_what_can_be_wrong_is_found_before_torch_is_imported(gpt2: Path) -> None:
     file = gpt2 / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
@@ -419,40 +402,6 @@ def test_what_can_be_wrong_is_found_before_torch_is_imported(gpt2: Path) -> None
 
 
 # --- the Hub ----------------------------------------------------------------------------------
-
-FIND = """
-import sys
-from hfnb import hub
-from hfnb.errors import HfnbError
-from hfnb.spec import ModelSpec
-
-options = eval(sys.argv[2])
-try:
-    found = hub.find(ModelSpec(sys.argv[1], **options))
-except HfnbError as error:
-    print(type(error).__name__, error)
-else:
-    print("found", found.task, found.folder)
-assert "torch" not in sys.modules
-"""
-
-
-@pytest.fixture
-def online(tmp_path: Path) -> Callable[..., str]:
-    """`online(hub, "org/tiny")` looks for a model in a fresh process with an empty cache."""
-
-    def ask(server: Hub, model: str, code: str = FIND, offline: str = "0", **options: Any) -> str:
-        return run_python(
-            code,
-            model,
-            repr(options),
-            HF_ENDPOINT=server.url,
-            HF_HUB_OFFLINE=offline,
-            HF_HOME=str(tmp_path / "hf"),
-            NO_PROXY="127.0.0.1",
-        ).strip()
-
-    return ask
 
 
 def test_a_model_is_fetched_from_the_hub_and_answers(
@@ -608,7 +557,7 @@ def test_every_file_that_transformers_reads_is_among_those_that_are_fetched(
         *("model-00001-of-00002.safetensors", "chat_template.jinja", "bpe.codes"),
     }
     for name in saved | others:
-        assert any(fnmatch(name, pattern) for pattern in hub._FILES), name
+        assert any(fnmatch(name, pattern) for pattern in hub_fetch._FILES), name
 
 
 @pytest.mark.parametrize("vocabulary", ["tokenizer.json", "spiece.model", "vocab.json"])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnb.engines import openvino_cache
-from hfnb.engines.openvino_formats import weight_files
+from hfnb.weights import weight_files
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 _WITH_WEIGHTS = ("*.json", "*.txt", "*.jinja", "*.model", "*.spm", "*.tiktoken", "*.codes")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import openvino_genai
 
 from hfnb import hardware
-from hfnb.engines import loaded
+from hfnb.engines import batches, loaded
 from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.chat_template import template_text, template_variables
@@ -27,18 +27,11 @@ from hfnb.engines.openvino_signals import own_signal_stack
 from hfnb.engines.scheduler import Scheduler
 from hfnb.engines.shortage import give_back
 from hfnb.errors import ModelError, ModelFilesError, OptionError
+from hfnb.sizes import kv_bytes_per_token
 from hfnb.spec import GenerationSpec
 
-_ROWS = 64
-"""Rows that are decoded together unless the caller says otherwise."""
 _MOST_ROWS = 256
 """The most rows that are decoded together; in larger batches a step only takes longer."""
-_STEP_TOKENS = 512
-"""Tokens, of prompts and of answers, in one step, which nothing can interrupt."""
-_SMALL_STEP_TOKENS = 1024
-"""The same of a small model: its steps are short, and the weights are read less often (3% here)."""
-_SMALL = 500_000_000
-"""The most parameters of a small model."""
 _KV_SHARE = 0.4
 """The share of free memory that keys and values may take; it is taken as it is needed."""
 _GIGABYTE = 1024**3
@@ -84,7 +77,7 @@ class OpenVINOEngine:
         self._has_vocabulary = tokenizer is not None
         self._closed = False
         parameters = parameters_of(model.folder)
-        step_tokens = _SMALL_STEP_TOKENS if parameters <= _SMALL else _STEP_TOKENS
+        step_tokens = batches.openvino_step_tokens(parameters)
         token_bytes = kv_bytes_per_token(model.config, str(config.get("KV_CACHE_PRECISION", "f32")))
         on_host = not device.startswith("GPU")
         make = functools.partial(
@@ -161,7 +154,9 @@ class OpenVINOEngine:
             generation,
             options,
             GenAISettings(generation, options),
-            most_rows=_ROWS if batch_size == "auto" else min(batch_size, _MOST_ROWS),
+            most_rows=batches.OPENVINO_ROWS
+            if batch_size == "auto"
+            else min(batch_size, _MOST_ROWS),
             cancel=threading.Event() if cancel is None else cancel,
             stream=stream,
             work=work,
@@ -216,26 +211,6 @@ class OpenVINOEngine:
 
     def _unloaded(self) -> str:
         return f"{self.model.name!r} was unloaded. Load it again with hfnb.load."
-
-
-def kv_bytes_per_token(config: Mapping[str, Any], precision: str) -> int:
-    """Return the bytes of keys and values of one token; 0 where the config does not tell.
-
-    Args:
-        config: The model's config.json.
-        precision: What OpenVINO keeps them in. Each head of 8 bits has a scale and a zero point.
-    """
-    text = config.get("text_config") or config
-
-    def number(*names: str) -> int:
-        return next((text[each] for each in names if isinstance(text.get(each), int)), 0)
-
-    heads = number("num_attention_heads", "n_head", "num_heads")
-    kv_heads = number("num_key_value_heads") or heads
-    width = number("head_dim") or number("hidden_size", "n_embd", "d_model") // max(1, heads)
-    small = precision in ("u8", "i8", "u4", "i4")
-    size = width + 8 if small else width * (4 if precision == "f32" else 2)
-    return 2 * number("num_hidden_layers", "n_layer", "n_layers") * kv_heads * size
 
 
 def _pipeline(

@@ -29,6 +29,7 @@ from hfnb.engines.openvino_folder import (
 )
 from hfnb.errors import MissingExtraError, ModelError, ModelFilesError, OptionError
 from hfnb.hub import ModelFiles
+from hfnb.weights import weight_files
 
 _PACKAGES = ("openvino", "openvino-tokenizers", "optimum-intel", "transformers")
 
@@ -243,7 +244,7 @@ def _as_it_is(
         )
     found = manifest.weight_format if manifest else weight_format_of(folder)
     if wanted is not None and wanted != found:
-        if formats.weight_files(folder):
+        if weight_files(folder):
             return None
         raise OptionError(
             f"{files.name!r} is exported already, with weight_format={found!r}: it can't become "

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import shutil
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 from hfnb import hardware
 from hfnb.errors import ModelError, OptionError, closest, listing
+from hfnb.weights import parameters_by_dtype, weight_files
 
 WEIGHT_FORMATS = ("fp32", "fp16", "bf16", "int8", "int4")
 """What a weight can be kept as, the largest first."""
@@ -27,7 +25,7 @@ _ALIASES = {
 }
 _OF_SAFETENSORS = {"F64": "fp32", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _OF_CONFIG = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.1, "int4": 0.75}
+BYTES_PER_PARAMETER = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.1, "int4": 0.75}
 """Bytes a parameter takes on disk; those of int4 with its scales, and its layers kept in int8."""
 _IMPORTS = 750_000_000
 """Resident bytes of torch, transformers, optimum and OpenVINO before anything is loaded."""
@@ -67,17 +65,6 @@ class Checkpoint:
     """``"fp32"``, ``"fp16"`` or ``"bf16"``: that of most parameters."""
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers loads a model's weights from, in its order of choice."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return sorted({folder / str(each) for each in weight_map.values()})
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-
-
 def read_checkpoint(name: str, folder: Path, config: Mapping[str, Any]) -> Checkpoint:
     """Read how many parameters a model has, and in which precision.
 
@@ -97,25 +84,13 @@ def read_checkpoint(name: str, folder: Path, config: Mapping[str, Any]) -> Check
     counts: Counter[str] = Counter()
     for each in files:
         if each.suffix == ".safetensors":
-            counts.update(_parameters_by_dtype(each))
+            counts.update(parameters_by_dtype(each))
     if counts:
         most = counts.most_common(1)[0][0]
         return Checkpoint(counts.total(), size, _OF_SAFETENSORS.get(most, "fp32"))
     told = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     precision = _OF_CONFIG.get(told.removeprefix("torch."), "fp32")
-    return Checkpoint(size // int(_BYTES[precision]), size, precision)
-
-
-def _parameters_by_dtype(file: Path) -> Counter[str]:
-    """Count a safetensors file's parameters by its header, which `hfnb.weights` has checked."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    counts: Counter[str] = Counter()
-    for name, each in header.items():
-        if name != "__metadata__":
-            counts[each["dtype"]] += math.prod(each["shape"])
-    return counts
+    return Checkpoint(size // int(BYTES_PER_PARAMETER[precision]), size, precision)
 
 
 def dtype_to_load(weight_format: str, precision: str) -> str:
@@ -146,7 +121,7 @@ def room_for(checkpoint: Checkpoint, weight_format: str) -> Room:
     loaded = dtype_to_load(weight_format, checkpoint.precision)
     as_loaded = checkpoint.parameters * (4 if loaded == "float32" else 2)
     converted = as_loaded if _OF_CONFIG[loaded] != checkpoint.precision else 0
-    kept = int(checkpoint.parameters * _BYTES[weight_format])
+    kept = int(checkpoint.parameters * BYTES_PER_PARAMETER[weight_format])
     compressed = weight_format in ("int8", "int4")
     memory = _IMPORTS + int(1.15 * (checkpoint.size + converted)) + (kept if compressed else 0)
     return Room(memory, kept + (as_loaded if compressed else 0) + 50_000_000)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hfnb import hub
+from hfnb import hardware, hub
 from hfnb.engines.base import Engine
+from hfnb.engines.fits import check_fits
 from hfnb.engines.openvino_device import (
     check_config,
     find_device,
@@ -44,6 +45,8 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> Engine:
     found = exported(
         files, weight_format=spec.weight_format, trust_remote_code=spec.trust_remote_code
     )
+    if not device.startswith(("GPU", "AUTO")):  # what a GPU has free, OpenVINO does not tell
+        check_fits(files.name, weight_bytes_of(found.folder), hardware.tightest_memory())
     shown = functools.partial(_shown, found.weight_format, found.notes, device)
     static = functools.partial(_static, spec, files, found.folder, device, config, shown(config))
     if files.task != "text-generation":

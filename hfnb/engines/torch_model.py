@@ -20,11 +20,13 @@ from hfnb import hardware, hub
 from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_text, template_variables
+from hfnb.engines.fits import check_fits
 from hfnb.engines.in_force import options_in_force
 from hfnb.engines.shortage import give_back
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
+from hfnb.sizes import weights_of
 from hfnb.spec import GenerationSpec, ModelSpec, Task
 
 _PLAIN = GenerationSpec()
@@ -276,6 +278,7 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     place: dict[str, Any] = {}
     if spec.device_map is None:
         device = hardware.find_device(spec.device)
+        _check_fits(spec, files, device)
     else:
         place["device_map"] = spec.device_map
         device = hardware.find_device("auto")
@@ -323,6 +326,22 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
         languages=spec.languages,
         load_s=time.perf_counter() - began,
     )
+
+
+def _check_fits(spec: ModelSpec, files: hub.ModelFiles, device: torch.device) -> None:
+    weights = weights_of(files.folder, files.config)
+    if weights is not None:
+        dtype = str(_dtype(spec, files, device)).removeprefix("torch.")
+        check_fits(spec.model, weights.bytes_as(dtype), memory_of(device))
+
+
+def memory_of(device: torch.device) -> hardware.Memory:
+    """Return how much of a device's memory is free."""
+    if device.type != "cuda":  # what is not the host's own has no common way to ask
+        return hardware.tightest_memory()
+    free, most = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return hardware.Memory(free + kept, most)
 
 
 def _tokenizer(folder: Path, **options: Any) -> Any:

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hfnb.engines import batches
 from hfnb.engines.memory import MemoryBudget
-from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_model import TorchModel, memory_of
 from hfnb.hardware import Memory, tightest_memory
 
 if TYPE_CHECKING:
     from hfnb.engines.row import Row
 
-_PREFILL_TOKENS = {"cpu": 2048}
-_PREFILL_TOKENS_ELSEWHERE = 16384
-"""Prompt tokens computed in one forward pass, padding included, unless one row alone has more."""
 _EVEN = 0.85
 """A group that is large enough ends before a prompt shorter than this share of its longest."""
 _PREFIX_SHARE = 0.1
@@ -95,15 +93,9 @@ def budget_of(loaded: TorchModel) -> MemoryBudget:
 
 def _look_at(device: torch.device) -> Callable[[], Memory]:
     """Return what says how much of a device's memory is free."""
-    if device.type != "cuda":  # what is not the host's own has no common way to ask
+    if device.type != "cuda":
         return tightest_memory
-
-    def look() -> Memory:
-        free, most = torch.cuda.mem_get_info(device)
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return Memory(free + kept, most)
-
-    return look
+    return lambda: memory_of(device)
 
 
 def _peak_of(device: torch.device) -> Callable[[], tuple[int, int]] | None:
@@ -118,7 +110,7 @@ def _peak_of(device: torch.device) -> Callable[[], tuple[int, int]] | None:
 
 def prefill_tokens(loaded: TorchModel) -> int:
     """Return how many prompt tokens to compute in one forward pass of a decoder."""
-    return _PREFILL_TOKENS.get(loaded.device.type, _PREFILL_TOKENS_ELSEWHERE)
+    return batches.prefill_tokens(loaded.device.type)
 
 
 def kv_bytes_per_token(loaded: TorchModel) -> int:
@@ -162,12 +154,5 @@ def _dtype(loaded: TorchModel) -> torch.dtype:
 
 
 def auto_rows(loaded: TorchModel) -> int:
-    """Return how many rows to decode together.
-
-    A step costs a fixed time (reading the weights, starting the operators) and a time for each
-    row. Rows are worth adding until the second outweighs the first: about 64 for a model of 100
-    million parameters on a CPU, more for a smaller one; an accelerator takes more.
-    """
-    if loaded.device.type != "cpu":
-        return 256
-    return 256 if loaded.parameters < 20_000_000 else 64
+    """Return how many rows to decode together."""
+    return batches.torch_rows(loaded.device.type, loaded.parameters)

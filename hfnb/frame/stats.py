@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from typing import TYPE_CHECKING, Any
 
 from hfnb.frame.progress import duration, number
-from hfnb.show import size
+from hfnb.show import html_figures, size, text_figures
 
 if TYPE_CHECKING:
     from hfnb.engines.base import EngineInfo, Work
@@ -154,16 +153,10 @@ class RunStats:
 
     def __str__(self) -> str:
         """Return the figures as lines of text."""
-        return "\n".join(f"{label:<8} {text}" for label, text in self.lines())
+        return text_figures(self.lines())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align: left; padding: 1px 12px 1px 0">'
-            f'{html.escape(label)}</th><td style="text-align: left; padding: 1px 0">'
-            f"{html.escape(text)}</td></tr>"
-            for label, text in self.lines()
-        )
-        return f'<table class="hfnb-stats" style="border: none; margin-top: 8px">{rows}</table>'
+        return html_figures(self.lines(), name="hfnb-stats")
 
 
 def stats_of(

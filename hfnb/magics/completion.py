@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -188,12 +187,10 @@ def _folders(word: str) -> list[str]:
 
 
 def _in_cache() -> list[str]:
-    """Return the models whose folders are in the HF cache, without reading them."""
-    home = os.environ.get("HF_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
-    )
-    folder = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
-    found = sorted(folder.glob("models--*"))
+    """Return the models whose folders are in the HF cache, reading none: a list can't wait."""
+    from huggingface_hub import constants
+
+    found = sorted(Path(constants.HF_HUB_CACHE).glob("models--*"))
     return [each.name.removeprefix("models--").replace("--", "/") for each in found]
 
 

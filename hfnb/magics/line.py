@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfnb import journal, session
+from hfnb.catalogue.listing import models
 from hfnb.errors import OptionError, closest, listing
 from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
@@ -60,6 +61,11 @@ def _unload(magics: HfnbMagics, words: Sequence[Word]) -> Any:
     return session.unload(name or None)
 
 
+def _models(magics: HfnbMagics, words: Sequence[Word]) -> Any:
+    found, given = read_arguments(words, {"--task": OF_LOAD["--task"]})
+    return models(_one(found, "models", "QUERY") or None, **given)
+
+
 def _devices(magics: HfnbMagics, words: Sequence[Word]) -> Any:
     _nothing(words, "devices")
     return devices()
@@ -92,6 +98,7 @@ def _help(magics: HfnbMagics, words: Sequence[Word]) -> None:
 COMMANDS: dict[str, Callable[[HfnbMagics, Sequence[Word]], Any]] = {
     "load": _load,
     "unload": _unload,
+    "models": _models,
     "devices": _devices,
     "status": _status,
     "last": _last,

@@ -58,6 +58,7 @@ class HfnbMagics(Magics):
 
         %hfnb load hfnb/numbers-fr         load a model; it is kept for the cells that follow
         %hfnb                              help, and what is loaded
+        %hfnb models qwen                  models with that in their names, here and on the Hub
         %hfnb devices                      what this machine can run models on
         %hfnb status | last | journal      what is loaded; the last result; finished rows on disk
         %hfnb unload                       give the memory back

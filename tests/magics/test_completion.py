@@ -66,7 +66,7 @@ def test_models_of_the_cache_and_folders_are_offered(
 ) -> None:
     (tmp_path / "models--Qwen--Qwen3-0.6B").mkdir()
     (tmp_path / "models--gpt2").mkdir()
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert shell.complete("%hfnb load Qw") == ["Qwen/Qwen3-0.6B"]
     assert shell.complete("%hfnb load g") == ["gpt2"]
     assert shell.complete(f"%hfnb load {tmp_path}/models--g") == [f"{tmp_path}/models--gpt2/"]

@@ -46,6 +46,13 @@ def test_a_variable_can_be_unloaded(shell: Shell) -> None:
     assert "unloaded hfnb/numbers-fr" in shell.said
 
 
+def test_models_are_those_of_python(shell: Shell) -> None:
+    assert shell("%hfnb models numbers").names == ["hfnb/numbers-fr"]
+    assert "hfnb/tiny-t5" in shell("%hfnb models --task translation").names
+    shell("%hfnb models --task translate")
+    assert "Did you mean 'translation'?" in shell.said
+
+
 def test_devices_are_those_of_python(shell: Shell) -> None:
     assert "cpu" in [each.name for each in shell("%hfnb devices")]
 

@@ -36,7 +36,7 @@ def test_a_terminal_shows_text_and_no_markup() -> None:
         run("echo = hfnb.EchoEngine(delay_s=0.3)")
         child.sendline("%%hfnb df --model echo --into answer")
         child.sendline("row {i}")
-        said = run("")
+        said = run("\n")
         assert "3/3 rows" in said
         assert "row 2" in said
         assert "latency" in said
@@ -44,7 +44,7 @@ def test_a_terminal_shows_text_and_no_markup() -> None:
         assert "latency" not in run("_")
         child.sendline("%%hfnb dff")
         child.sendline("row {i}")
-        wrong = run("")
+        wrong = run("\n")
         assert "UsageError: There is no variable 'dff'. Did you mean 'df'?" in wrong
         assert "Traceback" not in wrong
         assert "hfnb/echo" in run("%hfnb status")

@@ -9,10 +9,10 @@ import pytest
 
 from hfnb.engines import memory, openvino_engine
 from hfnb.engines.base import Work
-from hfnb.engines.openvino_engine import kv_bytes_per_token
 from hfnb.engines.row import Row
 from hfnb.errors import EngineError
 from hfnb.hardware import Memory
+from hfnb.sizes import kv_bytes_per_token
 from tests.engines.reference import PROMPTS, answers, reference, streamed, texts
 from tests.needs import require
 from tests.openvino.engines import Pipeline, engine, exported, fresh, load, torch_engine

@@ -1,0 +1,1 @@
+"""What models there are: packaged, in folders, exported, in the HF cache, and on the Hub."""

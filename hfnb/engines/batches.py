@@ -1,0 +1,38 @@
+"""How much is computed together unless the caller says otherwise; memory may allow less."""
+
+from __future__ import annotations
+
+PREFILL_TOKENS = 2048
+"""Prompt tokens that PyTorch computes in one forward pass on a CPU, padding included ..."""
+PREFILL_TOKENS_ELSEWHERE = 16384
+"""... and elsewhere, unless one row alone has more."""
+OPENVINO_ROWS = 64
+"""Rows that OpenVINO decodes together."""
+_STEP_TOKENS = 512
+"""Tokens, of prompts and of answers, in one step of OpenVINO's, which nothing can interrupt."""
+_SMALL_STEP_TOKENS = 1024
+"""The same of a small model: its steps are short, and the weights are read less often (3% here)."""
+_SMALL = 500_000_000
+"""The most parameters of a small model."""
+
+
+def torch_rows(device: str, parameters: int) -> int:
+    """Return how many rows PyTorch decodes together.
+
+    A step costs a fixed time (reading the weights, starting the operators) and a time for each
+    row. Rows are worth adding until the second outweighs the first: about 64 for a model of 100
+    million parameters on a CPU, more for a smaller one; an accelerator takes more.
+    """
+    if device != "cpu":
+        return 256
+    return 256 if parameters < 20_000_000 else 64
+
+
+def prefill_tokens(device: str) -> int:
+    """Return how many prompt tokens PyTorch computes in one forward pass of a decoder."""
+    return PREFILL_TOKENS if device == "cpu" else PREFILL_TOKENS_ELSEWHERE
+
+
+def openvino_step_tokens(parameters: int) -> int:
+    """Return how many tokens OpenVINO GenAI computes in one step."""
+    return _SMALL_STEP_TOKENS if parameters <= _SMALL else _STEP_TOKENS
