@@ -74,7 +74,6 @@ def test_models_of_the_cache_and_folders_are_offered(
 
 def test_other_cells_are_completed_as_ever(shell: Shell) -> None:
     assert "number" in shell.complete("num")
-    assert "head" in shell.complete("df.hea")
     assert shell.complete("%%hf") == ["%%hfnb"]
     assert "number" in shell.complete("# about %%hfnb df\nnum")
     assert "number" in shell.complete("%%time\nnum")
