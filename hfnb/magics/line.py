@@ -12,7 +12,7 @@ from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
 from hfnb.machine import devices
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, read_arguments
-from hfnb.magics.namespace import tables
+from hfnb.magics.namespace import is_model, tables
 from hfnb.magics.words import Word, split
 from hfnb.show import count, size
 
@@ -56,8 +56,8 @@ def _load(magics: HfnbMagics, words: Sequence[Word]) -> None:
 
 def _unload(magics: HfnbMagics, words: Sequence[Word]) -> Any:
     name = _one(read_arguments(words, {}).words, "unload", "MODEL")
-    if name.isidentifier() and name in magics.names:
-        return session.unload(magics.names[name])
+    if is_model(held := magics.names.get(name)):
+        return session.unload(held)
     return session.unload(name or None)
 
 

@@ -25,7 +25,10 @@ def tables(names: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_rows(value: object) -> bool:
     """Whether a value is a table whose rows can be run."""
-    return is_table(value) or is_lazy(value)
+    try:
+        return is_table(value) or is_lazy(value)
+    except Exception:  # the value's own code runs here, for every variable that Tab looks at
+        return False
 
 
 def table_of(expression: str, names: Mapping[str, Any]) -> Any:
@@ -65,7 +68,10 @@ def is_model(value: object) -> bool:
     """Whether a value is a model that can be run: of `hfnb.load`, or an engine."""
     if isinstance(value, type):
         return False
-    return is_engine(value) or is_engine(getattr(value, "engine", None))
+    try:
+        return is_engine(value) or is_engine(getattr(value, "engine", None))
+    except Exception:  # as above
+        return False
 
 
 def sample(table: Any, rows: object) -> Any:

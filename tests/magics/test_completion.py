@@ -47,6 +47,16 @@ def test_what_may_come_next_is_offered_and_nothing_else(
     assert shell.complete(text) == offered
 
 
+def test_a_variable_that_fails_when_it_is_looked_at_does_no_harm(shell: Shell) -> None:
+    class Angry:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+    shell.names["angry"] = Angry()
+    assert shell.complete("%%hfnb ") == ["df"]
+    assert shell.complete("%%hfnb df --model e") == ["echo"]
+
+
 def test_every_option_is_offered_until_it_is_given(shell: Shell) -> None:
     every = shell.complete("%%hfnb df --")
     assert {"--into", "--model", "--max-new-tokens", "--stop", "--device"} <= set(every)

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from pathlib import Path
 
 import hfnb
 from hfnb import session
@@ -61,6 +62,16 @@ def test_last_and_journal_return_what_python_has(shell: Shell) -> None:
     shell("%%hfnb df --model echo\nrow {i}")
     assert shell("%hfnb last") is hfnb.last_result()
     assert [each.model for each in shell("%hfnb journal")] == ["hfnb/echo"]
+
+
+def test_a_run_in_parts_is_the_last_one_too(shell: Shell, tmp_path: Path) -> None:
+    shell.names["out"] = tmp_path / "out"
+    shell("import hfnb; result = hfnb.run(df, 'row {i}', echo, out=out)")
+    assert shell.error is None
+    shell("%hfnb status")
+    assert "last run  3 rows: 3 ok" in shell.said
+    shell("%hfnb last")
+    assert "3 ok" in shell.said
 
 
 def test_help_is_short_and_names_every_option(shell: Shell) -> None:
