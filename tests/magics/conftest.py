@@ -1,5 +1,6 @@
 """A shell of IPython's with the extension loaded, as a notebook's cells would find it."""
 
+import builtins
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -47,6 +48,8 @@ class Shell:
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
     """A shell in which df, echo (an engine) and number (an int) are known."""
+    # doctest leaves one behind, and IPython then thinks that _ is somebody's gettext.
+    vars(builtins).pop("_", None)
     found = Shell(capsys)
     found("%load_ext hfnb")
     found.names.update(
