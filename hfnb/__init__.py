@@ -4,6 +4,8 @@
     llm = hfnb.load("hfnb/numbers-fr")
     result = hfnb.run(df, "What is the number {i} in french?", llm, into="answer")
 
+In IPython, ``%load_ext hfnb`` adds cells that do the same; ``%hfnb help`` shows them.
+
 Importing it is quick: torch, transformers, pandas and langchain are imported when they are used.
 """
 
@@ -11,6 +13,8 @@ from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from hfnb.on_import import when_imported
 
 if TYPE_CHECKING:
     from hfnb import journal
@@ -104,3 +108,26 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES, *_MODULES])
+
+
+def _give_frames_their_accessor() -> None:
+    from hfnb.accessor import register
+
+    register()
+
+
+when_imported("pandas", _give_frames_their_accessor)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Put ``%hfnb`` and ``%%hfnb`` into an IPython shell: ``%load_ext hfnb``."""
+    from hfnb import magics
+
+    magics.load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take them out again: ``%unload_ext hfnb``."""
+    from hfnb import magics
+
+    magics.unload(shell)

@@ -158,6 +158,11 @@ class RunResult:
         """Whether the run goes on."""
         return self._run.running
 
+    @property
+    def journaled(self) -> bool:
+        """Whether finished rows are kept in the journal, so that the same call goes on."""
+        return self._run.journaled
+
     def progress(self) -> Progress:
         """Return how far the run is."""
         return self._run.progress()

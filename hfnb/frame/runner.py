@@ -154,6 +154,11 @@ class Run:
             chat=self.job.chat or self._messages,
         )
 
+    @property
+    def journaled(self) -> bool:
+        """Whether the journal keeps what is finished, so that the same run again goes on."""
+        return self._journal is not None
+
     def _warn(self) -> None:
         problem = None if self._journal is None else self._journal.take_problem()
         if problem is not None:

@@ -56,6 +56,25 @@ def head(table: Any, rows: int) -> Any:
     return (table if hasattr(table, "slice") else to_arrow(table)).slice(0, rows)
 
 
+def take(table: Any, positions: Sequence[int]) -> Any:
+    """Return some of a table's rows, as the kind of table that it is."""
+    if isinstance(table, pd.DataFrame):
+        return table.iloc[list(positions)]
+    if _is_polars(table):
+        return table[list(positions)]
+    return to_arrow(table).take(list(positions))
+
+
+def columns_of(table: Any) -> list[Any]:
+    """Return the names of a table's columns, reading none of its rows."""
+    if is_lazy(table):
+        return list(table.collect_schema().names())
+    names = getattr(table, "column_names", getattr(table, "columns", None))
+    if names is None or callable(names):
+        names = to_arrow(table).column_names
+    return list(names)
+
+
 def to_arrow(table: Any) -> Any:
     """Return a table as a ``pyarrow.Table``, sharing its memory where that is possible.
 
