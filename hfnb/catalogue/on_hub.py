@@ -31,24 +31,25 @@ class Answer(NamedTuple):
 
 def search(query: str | None, task: Task | None, token: str | bool | None = None) -> Answer:
     """Search the Hub, and give up after 1.5 s: what is on this machine is shown all the same."""
-    from huggingface_hub import constants
+    # Imported before the clock starts: that may take a good part of the time.
+    from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
         return Answer(why_not="HF_HUB_OFFLINE is set")
     answers: list[Answer] = []
     thread = threading.Thread(
-        target=lambda: answers.append(_asked(query, task, token)), name="hfnb-hub", daemon=True
+        target=lambda: answers.append(_asked(HfApi(), query, task, token)),
+        name="hfnb-hub",
+        daemon=True,
     )
     thread.start()
     thread.join(_PATIENCE_S)
     return answers[0] if answers else Answer(why_not=f"it did not answer in {_PATIENCE_S} s")
 
 
-def _asked(query: str | None, task: Task | None, token: str | bool | None) -> Answer:
-    import huggingface_hub
-
+def _asked(api: Any, query: str | None, task: Task | None, token: str | bool | None) -> Answer:
     try:
-        found = huggingface_hub.list_models(
+        found = api.list_models(
             search=query,
             pipeline_tag=task,
             sort="downloads",

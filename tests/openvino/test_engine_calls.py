@@ -398,9 +398,9 @@ LONG = "The quick brown fox jumps over the lazy dog. " * 14
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An engine that computes 32 tokens a step, so that steps count tokens."""
-    from hfnb.engines import openvino_engine
+    from hfnb.engines import batches
 
-    monkeypatch.setattr(openvino_engine, "_SMALL_STEP_TOKENS", 32)
+    monkeypatch.setattr(batches, "_SMALL_STEP_TOKENS", 32)
     made = fresh("llama")
     yield made
     made.close()
