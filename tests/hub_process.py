@@ -47,7 +47,7 @@ def run_python(code: str, *arguments: str, **environment: str) -> str:
 
 @pytest.fixture
 def online(tmp_path: Path) -> Callable[..., str]:
-    """`online(hub, "org/tiny")` looks for a model in a fresh process with an empty cache."""
+    """`online(hub, "org/tiny")` looks for a model in a fresh process with empty caches."""
 
     def ask(server: Hub, model: str, code: str = FIND, offline: str = "0", **options: Any) -> str:
         return run_python(
@@ -57,6 +57,7 @@ def online(tmp_path: Path) -> Callable[..., str]:
             HF_ENDPOINT=server.url,
             HF_HUB_OFFLINE=offline,
             HF_HOME=str(tmp_path / "hf"),
+            XDG_CACHE_HOME=str(tmp_path / "cache"),
             NO_PROXY="127.0.0.1",
         ).strip()
 
