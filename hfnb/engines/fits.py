@@ -29,7 +29,7 @@ def check_fits(name: str, weight_bytes: int, memory: Memory) -> None:
     else:
         mend = (
             "Close other notebooks, choose a smaller model, or a smaller format: "
-            "weight_format='int8' or 'int4'."
+            "backend='openvino' with weight_format='int8' or 'int4'."
         )
     raise ModelError(
         f"{name!r} needs {size(weight_bytes)} of memory for its weights, and "
