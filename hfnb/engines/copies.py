@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hfnb.engines import loaded
 from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Prompt, Request, Work
+from hfnb.engines.deal import Deal
 from hfnb.spec import GenerationSpec, ModelSpec
 
 _SUMMED = (
@@ -51,7 +52,7 @@ class Copies:
     ) -> Iterator[Completion | Delta]:
         """Yield completions of all copies as they come; rows are dealt out in turn."""
         self.options_in_force(generation)  # what is wrong for one is wrong for all
-        every = list(requests)
+        deal = Deal(requests, len(self._engines))
         stop = _Either(cancel)
         works = [Work() for _ in self._engines]
         answers: queue.SimpleQueue[Completion | Delta | BaseException | None] = queue.SimpleQueue()
@@ -59,7 +60,7 @@ class Copies:
         def answer(at: int) -> None:
             try:
                 for each in self._engines[at].generate(
-                    every[at :: len(self._engines)],
+                    deal.hand(at),
                     generation,
                     batch_size=batch_size,
                     cancel=stop,
@@ -67,6 +68,7 @@ class Copies:
                     work=works[at],
                 ):
                     answers.put(each)
+                    deal.answered(at)
             except BaseException as error:  # it belongs to the caller, in another thread
                 answers.put(error)
             finally:
@@ -74,7 +76,7 @@ class Copies:
 
         threads = [
             threading.Thread(target=answer, args=(at,), name=f"hfnb-copy-{at}", daemon=True)
-            for at in range(min(len(self._engines), len(every)))
+            for at in range(len(self._engines))
         ]
         return self._gather(threads, answers, stop, works, work)
 
