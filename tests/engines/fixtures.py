@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
-from hfnb.engines import memory
+from hfnb.engines import loaded, memory
 from hfnb.engines.call import Call
 from hfnb.engines.row import Row
 
@@ -15,6 +16,12 @@ from hfnb.engines.row import Row
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test's engines learn for themselves how much memory a model has."""
     monkeypatch.setattr(memory, "_ceilings", {})
+
+
+@pytest.fixture(autouse=True)
+def _unloads_only_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test unload what it has loaded, and not what tests share."""
+    monkeypatch.setattr(loaded, "_engines", WeakSet())
 
 
 @pytest.fixture

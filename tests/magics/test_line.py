@@ -48,7 +48,9 @@ def test_a_variable_can_be_unloaded(shell: Shell) -> None:
 
 
 def test_models_are_those_of_python(shell: Shell) -> None:
-    assert shell("%hfnb models numbers").names == ["hfnb/numbers-fr"]
+    names = shell("%hfnb models numbers").names
+    assert names == hfnb.models("numbers").names
+    assert names[0] == "hfnb/numbers-fr"  # and perhaps its exports
     assert "hfnb/tiny-t5" in shell("%hfnb models --task translation").names
     shell("%hfnb models --task translate")
     assert "Did you mean 'translation'?" in shell.said
