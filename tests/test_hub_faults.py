@@ -32,8 +32,12 @@ def model(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
     [
         (401, "Invalid credentials in Authorization header", "expired. Make a new one"),
         (429, "Too Many Requests", "takes no more requests from here for now (429)"),
-        (500, "Internal Error", "has a problem of its own (500)"),
-        (503, "Service Unavailable", "has a problem of its own (503)"),
+        pytest.param(
+            *(500, "Internal Error", "has a problem of its own (500)"), marks=pytest.mark.slow
+        ),  # huggingface_hub tries five times before it gives up
+        pytest.param(
+            *(503, "Service Unavailable", "has a problem of its own (503)"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_refusal_of_the_hub_says_what_helps(
