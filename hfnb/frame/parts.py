@@ -23,6 +23,7 @@ import numpy as np
 
 from hfnb.errors import OptionError
 from hfnb.frame.parts_manifest import FORMAT, check_same, read_manifest
+from hfnb.frame.tables import values_of
 from hfnb.frame.whole_files import replacing
 
 _SLICE = 4096
@@ -172,7 +173,7 @@ def fingerprint_of(table: Any, columns: Sequence[str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for begin in range(0, table.num_rows, _SLICE):
         for name in columns:
-            values = table.column(name).slice(begin, _SLICE).to_pylist()
+            values = values_of(table.column(name).slice(begin, _SLICE))
             digest.update(repr(values).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

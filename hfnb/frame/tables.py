@@ -85,7 +85,9 @@ def to_arrow(table: Any) -> Any:
 
     try:
         if isinstance(table, pd.DataFrame):
-            return pa.Table.from_pandas(table)
+            arrow = pa.Table.from_pandas(table)
+            _check_kinds(table, arrow)
+            return arrow
         if isinstance(table, pa.Table):
             return table
         if isinstance(table, pa.RecordBatch):
@@ -104,6 +106,18 @@ def to_arrow(table: Any) -> Any:
             f"A {type(table).__name__} could not be read as an Arrow table: {_reason(error)}. Give "
             "each of its columns one type that Arrow has."
         ) from error
+
+
+def _check_kinds(frame: pd.DataFrame, arrow: Any) -> None:
+    """Refuse numbers among dates and times, which Arrow would take for dates and times too."""
+    import pyarrow as pa
+
+    for at, name in enumerate(frame.columns):
+        column, in_arrow = frame.iloc[:, at], arrow.schema.field(at).type
+        if column.dtype != object or not pa.types.is_temporal(in_arrow):
+            continue
+        if pd.api.types.infer_dtype(column, skipna=True).startswith("mixed"):
+            raise TypeError(f"column {name!r} holds dates or times, and other values")
 
 
 def _reason(error: Exception) -> str:
@@ -125,7 +139,10 @@ def to_pandas(table: Any, columns: Sequence[str]) -> pd.DataFrame:
     """
     names = [name for name in columns if name in table.column_names]
     plain = table.select(names).replace_schema_metadata(None)
-    frame: pd.DataFrame = plain.to_pandas(types_mapper=_with_nulls().get)
+    try:
+        frame: pd.DataFrame = plain.to_pandas(types_mapper=_with_nulls().get)
+    except (ValueError, OverflowError):
+        frame = _dates_as_text(plain).to_pandas(types_mapper=_with_nulls().get)
     others = {
         name: pd.Series(pd.arrays.ArrowExtensionArray(column))
         for name, column in zip(table.column_names, table.columns, strict=True)
@@ -133,6 +150,27 @@ def to_pandas(table: Any, columns: Sequence[str]) -> pd.DataFrame:
     }
     both = pd.concat([frame, pd.DataFrame(others, index=frame.index)], axis=1)
     return both.reindex(columns=pd.Index(table.column_names))
+
+
+def _dates_as_text(table: Any) -> Any:
+    """Return a table in which dates are text: Python has none before the year 1 or after 9999."""
+    import pyarrow as pa
+
+    for at, field in enumerate(table.schema):
+        if pa.types.is_date(field.type) or pa.types.is_timestamp(field.type):
+            table = table.set_column(at, field.name, table.column(at).cast(pa.string()))
+    return table
+
+
+def values_of(column: Any) -> list[Any]:
+    """Return an Arrow column's values as Python has them, or, where it has not, as text."""
+    import pyarrow as pa
+
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        values = column.cast(pa.string()).to_pylist()
+    return values
 
 
 def _with_nulls() -> dict[Any, Any]:

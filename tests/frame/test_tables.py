@@ -2,12 +2,14 @@
 
 import datetime
 import decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import polars as pl
 import polars.testing
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -197,3 +199,39 @@ def test_large_integers_beside_nulls_keep_their_digits() -> None:
     table = pa.table({"x": pa.array([2**60 + 1, None]), "y": pa.array([True, None])})
     data = echo(table, "{x} {y}", nulls="empty").data
     assert data.column("output").to_pylist() == [f"{2**60 + 1} True", " "]
+
+
+def test_dates_that_python_has_not_are_text_and_end_no_run(tmp_path: Path) -> None:
+    days = pa.array([-719_163, 0, None, 2_932_897], pa.date32())  # the years 0, 1970 and 10000
+    moments = pa.array([-(2**50), 0, 2**40, None], pa.timestamp("s"))
+    table = pa.table({"day": days, "moment": moments})
+    expected = ["0000-12-31", "1970-01-01", None, "10000-01-01"]
+    assert (
+        hfnb.run(table, "{day}", hfnb.EchoEngine(), progress=False).data["output"].to_pylist()
+        == expected
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    for _ in range(2):  # the second time all parts are there
+        done = hfnb.run(
+            tmp_path / "in.parquet",
+            "{day}",
+            hfnb.EchoEngine(),
+            out=tmp_path / "out",
+            progress=False,
+        )
+        assert done.data.to_table().column("output").to_pylist() == expected
+    assert hfnb.run(table, "{moment}", hfnb.EchoEngine(), progress=False).stats.ok == 3
+
+
+@pytest.mark.parametrize(
+    "first", [datetime.date(2000, 1, 1), datetime.datetime(2000, 1, 1), datetime.timedelta(1)]
+)
+def test_a_number_among_dates_is_not_taken_for_one(first: object, tmp_path: Path) -> None:
+    df = pd.DataFrame({"x": pd.Series([first, 5], dtype=object)})
+    assert hfnb.run(df, "{x}", hfnb.EchoEngine(), progress=False).data["output"][1] == "5"
+    with pytest.raises(OptionError, match="'x' holds dates or times, and other values"):
+        hfnb.run([df], "{x}", hfnb.EchoEngine(), out=tmp_path / "out", progress=False)
+    alike = pd.DataFrame({"x": pd.Series([first, None, first], dtype=object)})
+    assert hfnb.run(
+        [alike], "{x}", hfnb.EchoEngine(), out=tmp_path / "alike", progress=False
+    ).complete
