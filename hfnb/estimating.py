@@ -49,6 +49,8 @@ class Estimate:
     """What the libraries take, where they are not imported yet."""
     loading_bytes: int
     """The most that is taken while it loads."""
+    total_bytes: int
+    """The most that is taken while it loads and runs."""
     export_bytes: int
     """What the process that exports to OpenVINO takes; 0 where no export has to be made."""
     disk_bytes: int
@@ -59,12 +61,6 @@ class Estimate:
     """What limits it, where that is not the machine: ``MEM_LIMIT``, a container, ..."""
     largest_batch: int
     """The most rows of these lengths that fit together; 0 if not even one does."""
-
-    @property
-    def total_bytes(self) -> int:
-        """The most that is taken while it loads and runs."""
-        running = self.weights_bytes + self.kv_bytes + self.compute_bytes
-        return self.libraries_bytes + max(self.loading_bytes, running)
 
     @property
     def verdict(self) -> Literal["fits", "tight", "does not fit"]:
@@ -188,6 +184,7 @@ def estimate(
         compute_bytes=needs.computing(rows, prompt_tokens),
         libraries_bytes=needs.libraries,
         loading_bytes=needs.loading,
+        total_bytes=needs.total(rows, *lengths),
         export_bytes=needs.export,
         disk_bytes=needs.disk,
         free_bytes=free,

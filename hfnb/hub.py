@@ -27,7 +27,7 @@ from hfnb.weights import check_weights
 _DEMO = Path(__file__).parent / "demo"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _LONGEST_HUB_ID = 96
-_SEQ2SEQ_TASKS: tuple[Task, ...] = ("text2text-generation", "translation", "summarization")
+SEQ2SEQ_TASKS: tuple[Task, ...] = ("text2text-generation", "translation", "summarization")
 _NOT_TEXT = frozenset(
     "whisper speech_to_text speecht5 moonshine vision-encoder-decoder pix2struct seamless_m4t "
     "seamless_m4t_v2 musicgen musicgen_melody bark donut-swin kosmos-2 udop".split()
@@ -110,7 +110,7 @@ def tasks_of(config: Mapping[str, Any]) -> tuple[Task, ...]:
     if config.get("is_encoder_decoder"):
         # T5WithLMHeadModel is what T5ForConditionalGeneration was called at first.
         ends = ("ForConditionalGeneration", "MTModel", "T5WithLMHeadModel")
-        return _SEQ2SEQ_TASKS if not head or head.endswith(ends) else ()
+        return SEQ2SEQ_TASKS if not head or head.endswith(ends) else ()
     if kind in _ENCODERS and not config.get("is_decoder"):
         return ()
     if head.endswith(("ForCausalLM", "LMHeadModel")):
@@ -130,7 +130,7 @@ def _tasks_by_transformers(kind: str) -> tuple[Task, ...]:
     if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return ("text-generation",)
     if kind in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
-        return _SEQ2SEQ_TASKS
+        return SEQ2SEQ_TASKS
     return ()
 
 

@@ -85,14 +85,14 @@ def fetch(
             say_why_no_weights(name, folder, _on_the_hub(spec))
         return folder
     except errors.RepositoryNotFoundError as error:
-        here = [*packaged, *_cached(Path(constants.HF_HUB_CACHE))]
+        here = [*packaged, *cached()]
         near = "" if isinstance(error, errors.GatedRepoError) else closest(name, here)
         raise ModelNotFoundError(f"{refusal(error, name, revision)}{near}") from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
             if (told_by_hub := refusal(error.__cause__, name, revision)) is not None:
                 raise told_by_hub from error
-            here = _cached(Path(constants.HF_HUB_CACHE))
+            here = cached()
             if constants.HF_HUB_OFFLINE:
                 why = "HF_HUB_OFFLINE is set"
             elif told.get("local_files_only") and not unreachable:
@@ -158,7 +158,10 @@ def _on_the_hub(spec: ModelSpec) -> list[str] | None:
         return None
 
 
-def _cached(cache: Path) -> list[str]:
-    """Return the ids of the models in the HF cache."""
+def cached() -> list[str]:
+    """Return the ids of the models that have a folder in the HF cache; none of them is read."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
     folders = cache.glob("models--*") if cache.is_dir() else ()
     return sorted(each.name.removeprefix("models--").replace("--", "/", 1) for each in folders)

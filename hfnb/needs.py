@@ -27,7 +27,6 @@ _LOOP, _OPENVINO = 20_000_000, 40_000_000
 """Resident bytes of a tokenizer, of what a first call sets up, and the like."""
 _LAYERS_AT_ONCE = 3
 """How many of a layer's results PyTorch holds at once in a forward pass."""
-_OF_DTYPE = {"float64": "fp32", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,12 +154,11 @@ def _exported(
         file = weight_bytes_of(folder)
         return weight_format_of(folder), parameters_of(folder), file, 0, 0
     assert weights is not None
-    precision = _OF_DTYPE.get(weights.dtype, "fp32")
-    kept_as = spec.weight_format or precision
+    checkpoint = openvino_formats.checkpoint_of(weights)
+    kept_as = spec.weight_format or checkpoint.precision
     for each in exports(spec.model, kept_as):
         if each.whole:
             return kept_as, weights.parameters, weight_bytes_of(each.path), 0, 0
-    checkpoint = openvino_formats.Checkpoint(weights.parameters, weights.file_bytes, precision)
     room = openvino_formats.room_for(checkpoint, kept_as)
     file = int(weights.parameters * openvino_formats.BYTES_PER_PARAMETER[kept_as])
     fetched = 0 if folder is not None else weights.file_bytes

@@ -11,12 +11,10 @@ from typing import Any
 from hfnb.engines.openvino_folder import exported_task, weight_format_of
 from hfnb.engines.openvino_load import parameters_of
 from hfnb.errors import ModelFilesError
-from hfnb.hub import tasks_of
+from hfnb.hub import SEQ2SEQ_TASKS, tasks_of
 from hfnb.sizes import Weights, context_length, weights_of
 from hfnb.spec import Task
 from hfnb.weights import check_weights
-
-_SEQ2SEQ_TASKS: tuple[Task, ...] = ("text2text-generation", "translation", "summarization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ def entry_of(name: str, folder: Path, source: str) -> ModelEntry | None:
     weights = _weights(name, folder, config)
     tasks = _tasks(config)
     if exported is not None and not tasks:
-        tasks = ("text-generation",) if exported == "text-generation" else _SEQ2SEQ_TASKS
+        tasks = ("text-generation",) if exported == "text-generation" else SEQ2SEQ_TASKS
     if not tasks or (weights is None and exported is None):
         return None
     backends = backends_of(config, has_weights=weights is not None, exported=exported is not None)

@@ -17,7 +17,6 @@ from hfnb.spec import ModelSpec, Task
 _LIMIT = 60
 """Models that the Hub is asked for; those that hfnb can't run are left out of them."""
 _PATIENCE_S = 1.5
-_SEQ2SEQ_TAGS = ("text2text-generation", "translation", "summarization")
 _WANTED: tuple[Any, ...] = ("config", "downloads", "gated", "pipeline_tag", "safetensors", "tags")
 
 
@@ -72,7 +71,7 @@ def _short(error: Exception) -> str:
 def _entry(info: Any) -> ModelEntry | None:
     """Return a model of the Hub; ``None`` where hfnb can't run it."""
     config, tags = dict(info.config or {}), set(info.tags or ())
-    if info.pipeline_tag in _SEQ2SEQ_TAGS:  # the Hub's excerpt of a config does not say it
+    if info.pipeline_tag in hub.SEQ2SEQ_TASKS:  # the Hub's excerpt of a config does not say it
         config["is_encoder_decoder"] = True
     tasks = hub.tasks_of(config) if config.get("architectures") else ()
     has_weights, exported = info.safetensors is not None, "openvino" in tags

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hfnb import hardware
 from hfnb.errors import ModelError, OptionError, closest, listing
-from hfnb.weights import parameters_by_dtype, weight_files
+from hfnb.sizes import Weights, weights_of
 
 WEIGHT_FORMATS = ("fp32", "fp16", "bf16", "int8", "int4")
 """What a weight can be kept as, the largest first."""
@@ -23,8 +22,7 @@ _ALIASES = {
     "half": "fp16",
     "bfloat16": "bf16",
 }
-_OF_SAFETENSORS = {"F64": "fp32", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
-_OF_CONFIG = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_OF_DTYPE = {"float64": "fp32", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 BYTES_PER_PARAMETER = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.1, "int4": 0.75}
 """Bytes a parameter takes on disk; those of int4 with its scales, and its layers kept in int8."""
 _IMPORTS = 750_000_000
@@ -79,18 +77,14 @@ def read_checkpoint(name: str, folder: Path, config: Mapping[str, Any]) -> Check
             "hfnb exports only fp32, fp16 and bf16 weights to OpenVINO. Use the model that it was "
             "made of, with weight_format='int8' or 'int4', or backend='pytorch'."
         )
-    files = weight_files(folder)
-    size = sum(each.stat().st_size for each in files)
-    counts: Counter[str] = Counter()
-    for each in files:
-        if each.suffix == ".safetensors":
-            counts.update(parameters_by_dtype(each))
-    if counts:
-        most = counts.most_common(1)[0][0]
-        return Checkpoint(counts.total(), size, _OF_SAFETENSORS.get(most, "fp32"))
-    told = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    precision = _OF_CONFIG.get(told.removeprefix("torch."), "fp32")
-    return Checkpoint(size // int(BYTES_PER_PARAMETER[precision]), size, precision)
+    weights = weights_of(folder, config)
+    return checkpoint_of(Weights(0, "float32", 0) if weights is None else weights)
+
+
+def checkpoint_of(weights: Weights) -> Checkpoint:
+    """Return a checkpoint by what its weight files hold."""
+    precision = _OF_DTYPE.get(weights.dtype, "fp32")
+    return Checkpoint(weights.parameters, weights.file_bytes, precision)
 
 
 def dtype_to_load(weight_format: str, precision: str) -> str:
@@ -120,7 +114,7 @@ def room_for(checkpoint: Checkpoint, weight_format: str) -> Room:
     """
     loaded = dtype_to_load(weight_format, checkpoint.precision)
     as_loaded = checkpoint.parameters * (4 if loaded == "float32" else 2)
-    converted = as_loaded if _OF_CONFIG[loaded] != checkpoint.precision else 0
+    converted = as_loaded if _OF_DTYPE[loaded] != checkpoint.precision else 0
     kept = int(checkpoint.parameters * BYTES_PER_PARAMETER[weight_format])
     compressed = weight_format in ("int8", "int4")
     memory = _IMPORTS + int(1.15 * (checkpoint.size + converted)) + (kept if compressed else 0)

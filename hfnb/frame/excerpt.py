@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from hfnb.frame.chunks import Source, open_source, pieces, rows_of_a_part
+from hfnb.frame.stream import MOST_OPEN
 from hfnb.frame.tables import to_pandas
 from hfnb.frame.template import check_columns
 
@@ -15,8 +16,6 @@ _ROWS = 4_096
 """Rows that are read, at most."""
 _PLACES = 16
 """Places in the file that they are read from: data is often sorted."""
-_PARTS_HELD = 3
-"""Parts that a run has in memory at a time: two are computed, and one is read ahead."""
 
 
 class Excerpt(NamedTuple):
@@ -56,7 +55,7 @@ def excerpt_of(
         size = _ROWS // _PLACES
         starts = (place * (rows - size) // (_PLACES - 1) for place in range(_PLACES))
         frame = pd.concat([_read(source, begin, size, columns) for begin in starts])
-    held = min(rows, _PARTS_HELD * rows_of_a_part(source))
+    held = min(rows, (MOST_OPEN + 1) * rows_of_a_part(source))
     return Excerpt(frame, rows, held, source.row_bytes)
 
 

@@ -12,7 +12,7 @@ from hfnb.frame.cells import is_null, text_of
 from hfnb.frame.outputs import Outputs
 from hfnb.frame.progress import duration
 from hfnb.frame.stats import RunStats
-from hfnb.show import BAD, QUIET
+from hfnb.show import BAD, QUIET, text_table
 
 _ROWS = 10
 _FAILED = 5
@@ -82,19 +82,12 @@ def as_text(view: View) -> str:
     """Return a result as lines of text."""
     head = ["", *view.columns, view.into, "latency"]
     body = [[label, *inputs, text, latency] for label, inputs, text, latency, _ in _lines(view)]
-    table = [[_one_line(cell) for cell in line] for line in (head, *body)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(head))]
-    text = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    )
+    text = text_table(list(map(_cut, head)), (list(map(_cut, line)) for line in body))
     return "\n".join(part for part in (text, _caption(view), "", str(view.stats)) if part != "")
 
 
-def _one_line(text: str) -> str:
-    text = text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"
-    # Line ends would break the table, and escape codes would act on the terminal.
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"
 
 
 def as_html(view: View) -> str:

@@ -33,7 +33,8 @@ from hfnb.frame.tables import to_pandas, with_column
 from hfnb.frame.template import refuse_nulls
 from hfnb.measure import MemorySampler
 
-_MOST_OPEN = 2
+MOST_OPEN = 2
+"""Parts that are computed at a time; one more is read ahead."""
 
 
 class _ToDo(NamedTuple):
@@ -147,7 +148,7 @@ class _Stream:
             if ahead is not None and self._has_room():
                 self._start(ahead)
                 ahead = next(to_do, None)  # read while the one before is computed
-            elif ahead is not None and len(self._open) < _MOST_OPEN:
+            elif ahead is not None and len(self._open) < MOST_OPEN:
                 self._open[-1].run.drawn.wait(DRAW_EVERY_S)
             else:
                 self._open[0].run.join(DRAW_EVERY_S)
@@ -164,7 +165,7 @@ class _Stream:
     def _has_room(self) -> bool:
         """Whether the model may run out of rows soon, and another part may begin."""
         drawn = all(each.run.drawn.is_set() for each in self._open)
-        return drawn and len(self._open) < _MOST_OPEN
+        return drawn and len(self._open) < MOST_OPEN
 
     # -- what is to be computed -------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import keyword
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,17 +21,8 @@ from hfnb.magics.words import split
 if TYPE_CHECKING:
     from hfnb.frame.result import RunResult
 
-_DEFAULTS: dict[str, Any] = {
-    "chat": None,
-    "system": None,
-    "nulls": "skip",
-    "too_long": "error",
-    "on_error": "keep",
-    "journal": True,
-    "batch_size": None,
-    "limit": None,
-    "overwrite": False,
-}
+_CHECKED = "chat system nulls too_long on_error journal batch_size limit overwrite".split()
+_DEFAULTS = {name: inspect.signature(run).parameters[name].default for name in _CHECKED}
 """What `hfnb.run` does where nothing is said."""
 
 

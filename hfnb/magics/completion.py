@@ -15,12 +15,12 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from hfnb import hub, session
+from hfnb import hub, hub_fetch, session
 from hfnb.errors import HfnbError
 from hfnb.frame.tables import columns_of
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, option_name
 from hfnb.magics.line import COMMANDS
-from hfnb.magics.namespace import is_model, table_of, tables
+from hfnb.magics.namespace import is_model, tables
 from hfnb.magics.words import Word, split
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _CELL = re.compile(r"\s*%%hfnb(?=\s|$)(.*)", re.DOTALL)
 _LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%hfnb(?=\s|$)(.*)", re.DOTALL)
 _LAST_WORD = re.compile(r"\S*$")
 _IN_BRACES = re.compile(r"(?<!\{)(?:\{\{)*\{([^{}:!\n]*)$")
+_NAME = re.compile(r"\w+")
 _TEXT = re.compile(r"[^\s{}]*$")
 _PATH = (".", "/", "~")
 _DEVICES = {
@@ -79,7 +80,10 @@ class Completion:
         """Return what may stand in the braces of a prompt: columns, and values of ``--var``."""
         try:
             words = split(line)
-            columns = columns_of(table_of(words[0].text, self._magics.names)) if words else []
+            # Tab computes nothing: df.head(2) is taken to have the columns of df.
+            name = _NAME.match(words[0].text) if words else None
+            table = tables(self._magics.names).get(name[0]) if name else None
+            columns = [] if table is None else columns_of(table)
         except HfnbError:
             return []
         named = [
@@ -171,7 +175,7 @@ def _models(word: str) -> list[str]:
     """Return the names of models that are on this machine, or folders where a path is typed."""
     if word.startswith(_PATH):
         return _folders(word)
-    names = [*hub.packaged(), *(each.model for each in session.loaded()), *_in_cache()]
+    names = [*hub.packaged(), *(each.model for each in session.loaded()), *hub_fetch.cached()]
     return list(dict.fromkeys(names))
 
 
@@ -184,14 +188,6 @@ def _folders(word: str) -> list[str]:
     except (OSError, RuntimeError, ValueError):  # no such folder, or no such user
         return []
     return [f"{above}/{name}/" for name in names]
-
-
-def _in_cache() -> list[str]:
-    """Return the models whose folders are in the HF cache, reading none: a list can't wait."""
-    from huggingface_hub import constants
-
-    found = sorted(Path(constants.HF_HUB_CACHE).glob("models--*"))
-    return [each.name.removeprefix("models--").replace("--", "/") for each in found]
 
 
 def _result(text: str, names: Iterable[str]) -> SimpleMatcherResult:
