@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
     from hfnb.loading import load
     from hfnb.machine import devices
+    from hfnb.panel.panel import Panel
     from hfnb.session import loaded, unload
 
     __version__: str
@@ -43,6 +44,7 @@ _HOMES = {
     "HfnbError": "hfnb.errors",
     "HuggingFacePipeline": "hfnb.llm",
     "JournalWarning": "hfnb.errors",
+    "Panel": "hfnb.panel.panel",
     "PartsResult": "hfnb.frame.parts_result",
     "Preview": "hfnb.frame.preview",
     "Progress": "hfnb.frame.progress",
@@ -72,6 +74,7 @@ __all__ = [
     "HfnbError",
     "HuggingFacePipeline",
     "JournalWarning",
+    "Panel",
     "PartsResult",
     "Preview",
     "Progress",

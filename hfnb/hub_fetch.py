@@ -11,6 +11,7 @@ from typing import Any
 from hfnb.errors import ModelFilesError, ModelNotFoundError, closest, listing
 from hfnb.hub_errors import refusal
 from hfnb.spec import ModelSpec
+from hfnb.steps import download_bar
 from hfnb.weights import PICKLES, say_why_no_weights
 
 EXPORTS = "openvino*_model.xml"
@@ -59,6 +60,7 @@ def fetch(
                 revision=revision,
                 allow_patterns=patterns,
                 ignore_patterns=["*/*"],
+                **download_bar(),
                 **told,
             )
         )

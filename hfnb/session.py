@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import psutil
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _HEAD = ("model", "task", "backend", "device", "dtype", "weights")
 
 _current: HuggingFacePipeline | None = None
+_watchers: list[Callable[[HuggingFacePipeline | None], Any]] = []
 
 
 def current() -> HuggingFacePipeline | None:
@@ -52,6 +53,19 @@ def use(llm: HuggingFacePipeline | None) -> None:
             "use(hfnb.load(name))."
         )
     _current = llm
+    for each in list(_watchers):
+        each(llm)
+
+
+def watch(watcher: Callable[[HuggingFacePipeline | None], Any]) -> None:
+    """Call a function with the model that panel and magics share, each time that it changes."""
+    _watchers.append(watcher)
+
+
+def unwatch(watcher: Callable[[HuggingFacePipeline | None], Any]) -> None:
+    """Call the function no more."""
+    if watcher in _watchers:
+        _watchers.remove(watcher)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from hfnb import steps
 from hfnb.engines import openvino_cache as cache
 from hfnb.engines import openvino_child as child
 from hfnb.engines import openvino_formats as formats
@@ -50,8 +51,11 @@ class Exported:
 
 
 def show(line: str) -> None:
-    """Print a step of an export, on standard error: a program's output stays its own."""
-    print(line, file=sys.stderr, flush=True)
+    """Tell a step of an export, or print it: on standard error, a program's output is its own."""
+    if steps.listener() is None:
+        print(line, file=sys.stderr, flush=True)
+    else:
+        steps.tell(line.strip())
 
 
 def exported(

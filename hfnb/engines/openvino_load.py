@@ -15,6 +15,7 @@ from hfnb.engines.fits import check_fits
 from hfnb.engines.openvino_device import precisions, with_cache, with_exact
 from hfnb.errors import ModelFilesError
 from hfnb.spec import ModelSpec
+from hfnb.steps import tell
 
 _CONSTANT = re.compile(
     r'<data element_type="(f64|f32|f16|bf16|f8\w+|u8|i8|u4|i4|nf4)" shape="([^"]*)" offset="(\d+)"'
@@ -50,9 +51,11 @@ def load(
     shown = functools.partial(_shown, found.weight_format, found.notes, device)
     static = functools.partial(_static, spec, files, found.folder, device, config, shown(config))
     if files.task != "text-generation":
+        tell(f"compiling for {device}")
         return static("it is an encoder-decoder", began)
     if device.startswith("NPU"):
         return static("an NPU has no paged attention", began)
+    tell(f"compiling for {device}")
     from hfnb.engines.openvino_engine import OpenVINOEngine
     from hfnb.engines.openvino_model import OpenVINOModel
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 
 from hfnb import hardware, hub
@@ -10,6 +11,7 @@ from hfnb.engines import loaded
 from hfnb.engines.base import Engine
 from hfnb.engines.copies import Copies
 from hfnb.spec import ModelSpec
+from hfnb.steps import tell
 
 
 def load_engine(spec: ModelSpec) -> Engine:
@@ -31,6 +33,8 @@ def load_engine(spec: ModelSpec) -> Engine:
 def _with_torch(spec: ModelSpec, began: float) -> Engine:
     hardware.check_device(spec.one_device)
     files = hub.find(spec)
+    if "transformers" not in sys.modules:
+        tell("importing PyTorch and transformers")
     from hfnb.engines.torch_engine import TorchEngine
     from hfnb.engines.torch_model import load
 

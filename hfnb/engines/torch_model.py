@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging
 
-from hfnb import hardware, hub
+from hfnb import hardware, hub, steps
 from hfnb.engines import torch_attention
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_text, template_variables
@@ -26,6 +26,7 @@ from hfnb.engines.shortage import give_back
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
 from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
+from hfnb.show import size
 from hfnb.sizes import weights_of
 from hfnb.spec import GenerationSpec, ModelSpec, Task
 
@@ -286,7 +287,7 @@ def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
     family = AutoModelForCausalLM if files.task == "text-generation" else AutoModelForSeq2SeqLM
     try:
         tokenizer = _tokenizer(files.folder, **common)
-        with _quiet_when_small(files.folder):
+        with _told(files.folder):
             loaded: Any = family.from_pretrained(
                 files.folder,
                 dtype=_dtype(spec, files, device),
@@ -352,10 +353,12 @@ def _tokenizer(folder: Path, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_when_small(folder: Path) -> Iterator[None]:
-    """Hide transformers' loading bar for a model that loads in an instant."""
-    size = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
-    if size > _SMALL or not logging.is_progress_bar_enabled():
+def _told(folder: Path) -> Iterator[None]:
+    """Tell who listens that weights are read; else transformers shows a bar, if it is worth it."""
+    count = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
+    steps.tell(f"reading the weights ({size(count)})")
+    alone = steps.listener() is None
+    if (count > _SMALL and alone) or not logging.is_progress_bar_enabled():
         yield
         return
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from hfnb.engines.base import Chat
 from hfnb.errors import RowError
 from hfnb.frame import show
 from hfnb.frame.manifest import manifest_of
@@ -124,6 +125,7 @@ class RunResult:
         *,
         llm: HuggingFacePipeline | Engine | str | None = None,
         progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
+        wait: bool = True,
         **options: Any,
     ) -> RunResult:
         """Run some rows again, and keep the others as they are.
@@ -133,6 +135,7 @@ class RunResult:
                 ``"truncated"``: the rows that ``max_new_tokens`` cut off. Or the positions of rows.
             llm: Another model; by default the run's own.
             progress: As in `hfnb.run`.
+            wait: As in `hfnb.run`.
             **options: Generation options that win over the run's, such as ``max_new_tokens``.
 
         Returns:
@@ -151,7 +154,47 @@ class RunResult:
         """
         from hfnb.frame.retry import retry
 
-        return retry(self, which, llm=llm, progress=progress, options=options)
+        return retry(self, which, llm=llm, progress=progress, wait=wait, options=options)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the prompt reads."""
+        return self._run.job.source.columns
+
+    @property
+    def into(self) -> str:
+        """The name of the output column."""
+        return self._run.job.into
+
+    def positions(self, status: str) -> list[int]:
+        """Return the positions of the rows with a status: ok, error, skipped or cancelled."""
+        return [int(at) for at in self._run.store.where(status)]
+
+    def lines(self, positions: Sequence[int]) -> list[show.Line]:
+        """Return the rows at some positions as a person reads them, also while the run goes on.
+
+        Each has ``label``, ``inputs``, ``text``, ``reason``, ``latency`` and ``status``, all text.
+        It takes as long for ten rows of a million as for ten rows of ten.
+        """
+        job, store, at = self._run.job, self._run.store, list(positions)
+        frame = job.frame.iloc[at]
+        rows = store.table(frame.index, at)
+        outputs = [store.outputs[each] for each in at]
+        return show.lines_of(frame, job.source.columns, outputs, rows, range(len(at)))
+
+    def prompt(self, position: int) -> str:
+        """Return the prompt of the row at a position, before the chat template.
+
+        Messages are returned as text, a line for each; of a row without a prompt, why it has none.
+        """
+        job = self._run.job
+        at = range(len(self))[position]
+        rendered = next(job.source.rows(job.frame.iloc[[at]], "empty"))
+        if isinstance(rendered, str):
+            return rendered
+        if isinstance(rendered, Chat):
+            return "\n".join(f"{each.role}: {each.content}" for each in rendered.messages)
+        return str(rendered)
 
     @property
     def running(self) -> bool:

@@ -27,6 +27,7 @@ def retry(
     *,
     llm: HuggingFacePipeline | Engine | str | None,
     progress: Any,
+    wait: bool,
     options: dict[str, Any],
 ) -> RunResult:
     """Return a new result in which some rows were run again; see `RunResult.retry`."""
@@ -47,7 +48,8 @@ def retry(
         "model": engine.info.model,
     }
     run = Run(job, engine, before.store.without(again), again)
-    return follow(RunResult(run, result._model, (*result._history, note)), display)
+    new = RunResult(run, result._model, (*result._history, note))
+    return follow(new, display, wait=wait)
 
 
 def _positions(result: RunResult, which: str | Sequence[int]) -> list[int]:

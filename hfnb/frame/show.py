@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -39,6 +39,21 @@ class View(NamedTuple):
     stats: RunStats
 
 
+class Line(NamedTuple):
+    """A row of a result, as a person reads it."""
+
+    label: str
+    """What the row is called in the frame's index."""
+    inputs: tuple[str, ...]
+    """The values of the prompt's columns."""
+    text: str
+    """The output."""
+    reason: str
+    """Why there is none: the error, or why the row was skipped."""
+    latency: str
+    status: str
+
+
 def _shown(view: View) -> list[int]:
     """Return the positions to show: the first rows, and the first failures after them."""
     first = list(range(min(_ROWS, len(view.rows))))
@@ -46,21 +61,51 @@ def _shown(view: View) -> list[int]:
     return first + [at for at in later if at >= _ROWS][:_FAILED]
 
 
-def _lines(view: View) -> list[tuple[str, list[str], str, str, str]]:
-    """Return each shown row: label, prompt columns, output, latency, and status."""
+def lines_of(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    outputs: Outputs | Sequence[Any],
+    rows: pd.DataFrame,
+    at: Iterable[int],
+) -> list[Line]:
+    """Return some rows as a person reads them.
+
+    Args:
+        frame: The input.
+        columns: The columns of the prompt.
+        outputs: The output of each row of the frame.
+        rows: What `RunResult.rows` has, likewise.
+        at: The positions of the wanted rows.
+    """
     lines = []
-    for at in _shown(view):
-        row = view.rows.iloc[at]
-        status = str(row["status"])
-        text = (
-            _cell(view.outputs[at])
-            if status == "ok"
-            else f"{status}: {_cell(row['error'])}".rstrip(": ")
+    for position in at:
+        row = rows.iloc[position]
+        lines.append(
+            Line(
+                label=_cell(frame.index[position]),
+                inputs=tuple(_cell(frame[name].iloc[position]) for name in columns),
+                text=_cell(outputs[position]) if row["status"] == "ok" else "",
+                reason=_cell(row["error"]),
+                latency="" if pd.isna(row["latency_s"]) else duration(float(row["latency_s"])),
+                status=str(row["status"]),
+            )
         )
-        latency = "" if pd.isna(row["latency_s"]) else duration(float(row["latency_s"]))
-        inputs = [_cell(view.frame[name].iloc[at]) for name in view.columns]
-        lines.append((_cell(view.frame.index[at]), inputs, text, latency, status))
     return lines
+
+
+def _lines(view: View) -> list[tuple[str, tuple[str, ...], str, str, str]]:
+    """Return each shown row: label, prompt columns, output, latency, and status."""
+    shown = lines_of(view.frame, view.columns, view.outputs, view.rows, _shown(view))
+    return [
+        (
+            each.label,
+            each.inputs,
+            each.text if each.status == "ok" else f"{each.status}: {each.reason}".rstrip(": "),
+            each.latency,
+            each.status,
+        )
+        for each in shown
+    ]
 
 
 def _cell(value: Any) -> str:
@@ -106,7 +151,7 @@ def as_html(view: View) -> str:
     )
 
 
-def _html_row(label: str, inputs: list[str], text: str, latency: str, status: str) -> str:
+def _html_row(label: str, inputs: Iterable[str], text: str, latency: str, status: str) -> str:
     mark, colour = _MARKS.get(status, ("", ""))
     output = _html_text(text)
     if mark:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,20 +136,26 @@ class RowStore:
             self.failed += status == _ERROR
             self.reused += bool(self._earlier[at])
 
-    def table(self, index: pd.Index) -> pd.DataFrame:
-        """Return one line a row."""
+    def table(self, index: pd.Index, at: Sequence[int] | None = None) -> pd.DataFrame:
+        """Return one line a row.
+
+        Args:
+            index: The lines' index.
+            at: The positions of the rows; ``None`` for all.
+        """
+        chosen = slice(None) if at is None else np.asarray(at, dtype=np.intp)
         return pd.DataFrame(
             {
-                "status": _named(self._status, STATUSES),
-                "finish_reason": _named(self._reason, FINISH_REASONS),
-                "error": self._messages(),
-                "prompt_tokens": _whole(self._prompt_tokens),
-                "new_tokens": _whole(self._new_tokens),
-                "queue_s": self._queue_s.astype("float64"),
-                "latency_s": self._latency_s.astype("float64"),
-                "batch_rows": _whole(self._batch_rows),
-                "truncated_tokens": self._truncated.astype("int64"),
-                "source": _named(self._source, SOURCES),
+                "status": _named(self._status[chosen], STATUSES),
+                "finish_reason": _named(self._reason[chosen], FINISH_REASONS),
+                "error": self._messages(range(self.size) if at is None else at),
+                "prompt_tokens": _whole(self._prompt_tokens[chosen]),
+                "new_tokens": _whole(self._new_tokens[chosen]),
+                "queue_s": self._queue_s[chosen].astype("float64"),
+                "latency_s": self._latency_s[chosen].astype("float64"),
+                "batch_rows": _whole(self._batch_rows[chosen]),
+                "truncated_tokens": self._truncated[chosen].astype("int64"),
+                "source": _named(self._source[chosen], SOURCES),
             },
             index=index,
         )
@@ -208,13 +214,11 @@ class RowStore:
             int(self._new_tokens[ok].clip(min=0).sum()),
         )
 
-    def _messages(self) -> pd.api.extensions.ExtensionArray:
-        messages: list[str | None] = [None] * self.size
-        for at, error in self.errors.items():
-            messages[at] = str(error)
-        for at, reason in self.skipped.items():
-            messages[at] = reason
-        return strings_of(messages)
+    def _messages(self, positions: Sequence[int]) -> pd.api.extensions.ExtensionArray:
+        errors, skipped = self.errors, self.skipped
+        return strings_of(
+            [str(errors[at]) if at in errors else skipped.get(at) for at in positions]
+        )
 
 
 _COLUMNS = """

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hfnb.errors import OptionError, closest, listing
-from hfnb.magics.words import Word, unescape
+from hfnb.escapes import unescape
+from hfnb.magics.words import Word
 from hfnb.options import CALL_OPTIONS
 from hfnb.spec import BACKENDS, DTYPES, TASKS
 

@@ -20,8 +20,8 @@ from hfnb.errors import HfnbError
 from hfnb.frame.tables import columns_of
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, option_name
 from hfnb.magics.line import COMMANDS
-from hfnb.magics.namespace import is_model, tables
 from hfnb.magics.words import Word, split
+from hfnb.variables import is_model, tables
 
 if TYPE_CHECKING:
     from hfnb.magics.magic import HfnbMagics

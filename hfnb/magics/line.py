@@ -12,9 +12,9 @@ from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
 from hfnb.machine import devices
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, read_arguments
-from hfnb.magics.namespace import is_model, tables
 from hfnb.magics.words import Word, split
 from hfnb.show import count, size
+from hfnb.variables import is_model, tables
 
 if TYPE_CHECKING:
     from hfnb.magics.magic import HfnbMagics

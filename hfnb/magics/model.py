@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hfnb import session
 from hfnb.engines.base import is_engine
 from hfnb.errors import OptionError
-from hfnb.magics.namespace import is_model
+from hfnb.variables import is_model
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline

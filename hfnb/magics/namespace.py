@@ -1,4 +1,4 @@
-"""What a magic finds among the user's variables: tables, models, values for the prompt."""
+"""What a magic takes from the user's variables: a table, a sample of one, a value."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from hfnb.engines.base import is_engine
 from hfnb.errors import OptionError, closest, listing
-from hfnb.frame.tables import WHAT_A_TABLE_IS, is_column, is_lazy, is_table, take
+from hfnb.frame.tables import WHAT_A_TABLE_IS, is_column, is_lazy, take
+from hfnb.variables import is_rows, tables
 
 _SAMPLE_SEED = 0
 """So that the same cell draws the same rows, and the journal has them."""
-
-
-def tables(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables that are tables, in the order in which they were made."""
-    return {
-        name: value
-        for name, value in list(names.items())
-        if not name.startswith("_") and not isinstance(value, type) and is_rows(value)
-    }
-
-
-def is_rows(value: object) -> bool:
-    """Whether a value is a table whose rows can be run."""
-    try:
-        return is_table(value) or is_lazy(value)
-    except Exception:  # the value's own code runs here, for every variable that Tab looks at
-        return False
 
 
 def table_of(expression: str, names: Mapping[str, Any]) -> Any:
@@ -62,16 +45,6 @@ def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
     except Exception as error:  # the user's own code runs here
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         raise OptionError(f"{expression!r} gives no value: {said}.") from error
-
-
-def is_model(value: object) -> bool:
-    """Whether a value is a model that can be run: of `hfnb.load`, or an engine."""
-    if isinstance(value, type):
-        return False
-    try:
-        return is_engine(value) or is_engine(getattr(value, "engine", None))
-    except Exception:  # as above
-        return False
 
 
 def sample(table: Any, rows: object) -> Any:

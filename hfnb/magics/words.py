@@ -10,8 +10,6 @@ from hfnb.errors import OptionError
 # A backslash is an ordinary character here: paths of Windows have them, and so has "\n".
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
 _QUOTED = re.compile(r"""(["'])(.*?)\1""")
-_ESCAPE = re.compile(r"\\([ntr\\])")
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 class Word(NamedTuple):
@@ -42,13 +40,3 @@ def split(line: str) -> list[Word]:
             f"A {found[0]} is not closed. Put text that has one in it between {other} and {other}."
         )
     return [Word(each) for each in _WORD.findall(line)]
-
-
-def unescape(text: str) -> str:
-    r"""Return a text in which the two characters ``\n`` are one, the end of a line.
-
-    Example:
-        >>> unescape(r"one\ttwo\n")
-        'one\ttwo\n'
-    """
-    return _ESCAPE.sub(lambda found: _ESCAPES[found[1]], text)

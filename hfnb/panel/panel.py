@@ -1,0 +1,375 @@
+"""`hfnb.Panel`: pick a model, ask something of each row, and see what it costs, in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import ipywidgets as widgets
+import psutil
+
+from hfnb import session
+from hfnb.engines.base import is_engine
+from hfnb.errors import ModelError, OptionError, closest
+from hfnb.frame.tables import is_table
+from hfnb.options import split_options
+from hfnb.panel import effects as to
+from hfnb.panel import events as on
+from hfnb.panel.code import bound_options, code_of, messages_of
+from hfnb.panel.generation import FIELDS, options_of
+from hfnb.panel.kept import Kept
+from hfnb.panel.loop import Loop
+from hfnb.panel.model_view import ModelView
+from hfnb.panel.parts import column
+from hfnb.panel.prompt_view import PromptView
+from hfnb.panel.reduce import reduce
+from hfnb.panel.result_view import ResultView
+from hfnb.panel.run_view import RunView
+from hfnb.panel.state import AUTO, Asking, Choice, InUse, Recipe, State
+from hfnb.panel.style import stylesheet
+from hfnb.panel.tables import rendered, tables_among
+from hfnb.panel.workers import Workers, said
+from hfnb.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from hfnb.frame.result import RunResult
+    from hfnb.llm import HuggingFacePipeline
+
+_GIVEN = "df"
+"""What a table is called that no variable holds."""
+
+
+class Panel:
+    """A panel that runs a prompt over a DataFrame with a local model, in a notebook.
+
+    Nothing is loaded before somebody presses Load. What the panel has loaded is what ``%%hfnb``
+    cells use too, and the other way round.
+
+    Args:
+        df: The table that is chosen at first: a DataFrame of pandas or polars, or a pyarrow Table.
+            Without one it is the first of the notebook's.
+        prompt: Text with columns in braces.
+        model: A packaged model, a local folder or a Hub id; or what `hfnb.load` returned.
+        task: As for `hfnb.load`.
+        backend: ``"pytorch"`` or ``"openvino"``.
+        device: As for `hfnb.load`.
+        dtype: As for `hfnb.load`, with PyTorch.
+        weight_format: As for `hfnb.load`, with OpenVINO.
+        into: The name of the output column.
+        chat: Whether prompts go through the model's chat template.
+        system: A system message.
+        **options: ``max_new_tokens``, ``temperature``, ``top_p``, ``seed``, ``stop`` and
+            ``batch_size``, as they then stand in the panel.
+
+    Raises:
+        OptionError: One of them has an unknown name or an impossible value.
+
+    Example:
+        >>> import hfnb, pandas as pd
+        >>> df = pd.DataFrame({"i": [1, 72]})
+        >>> panel = hfnb.Panel(df, "What is the number {i} in french?", model="hfnb/numbers-fr")
+        >>> panel
+        hfnb panel: hfnb/numbers-fr, pytorch. ...
+        >>> panel.close()
+    """
+
+    def __init__(
+        self,
+        df: Any = None,
+        prompt: str = "",
+        *,
+        model: str | HuggingFacePipeline | None = None,
+        task: str | None = None,
+        backend: str = "pytorch",
+        device: str | None = None,
+        dtype: str = AUTO,
+        weight_format: str | None = None,
+        into: str = "output",
+        chat: bool | Literal["auto"] = "auto",
+        system: str = "",
+        **options: Any,
+    ) -> None:
+        if df is not None and not is_table(df):
+            raise OptionError(
+                f"Panel takes a DataFrame of pandas or polars, or a pyarrow Table; not "
+                f"{type(df).__name__}."
+            )
+        choice, in_use = _choice(model, task, backend, device, dtype, weight_format)
+        self._given = df
+        self._shell = _shell()
+        table = "" if df is None else self._name_of(df)
+        asking = _asking(prompt, table, into, chat, system, options)
+        self._state = State(choice=choice, asking=asking, in_use=in_use)
+        self._kept = Kept()
+        self._loop = Loop(self._step, self._is_busy)
+        self._workers = Workers(self._loop.post, self._names)
+        self._views = [
+            kind(self._loop.post) for kind in (ModelView, PromptView, RunView, ResultView)
+        ]
+        model_view, prompt_view, *below = (each.widget for each in self._views)
+        style = widgets.HTML(stylesheet("panel.css"))
+        self.widget = column(
+            style, column(model_view, prompt_view, name="hfnb-head"), *below, name="hfnb-panel"
+        )
+        self._process = psutil.Process()
+        self._open()
+
+    # -- what a user gets -------------------------------------------------------------------------
+
+    @property
+    def result(self) -> RunResult | None:
+        """What the last run of this panel has left, or what a run has done by now."""
+        return self._state.result
+
+    @property
+    def llm(self) -> HuggingFacePipeline | None:
+        """The model in memory, a LangChain LLM; ``None`` while there is none."""
+        return None if self._state.in_use is None else self._state.in_use.llm
+
+    @property
+    def chain(self) -> Any:
+        """The prompt and the model as a LangChain runnable: ``chain.invoke({"i": 7})``.
+
+        Raises:
+            ModelError: No model is loaded.
+            OptionError: An option in the panel has an impossible value.
+            TemplateError: The prompt has no column.
+        """
+        from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
+
+        from hfnb.frame.template import Template
+
+        llm = self.llm
+        if llm is None:
+            raise ModelError("The panel has no model yet: choose one, and press Load.")
+        recipe = self._recipe()
+        Template(recipe.asking.prompt)
+        messages, bound = messages_of(recipe), bound_options(recipe)
+        prompt: Any = (
+            ChatPromptTemplate.from_messages(messages)
+            if messages
+            else PromptTemplate.from_template(recipe.asking.prompt)
+        )
+        return prompt | (llm.bind(**bound) if bound else llm)
+
+    @property
+    def code(self) -> str:
+        """The Python code that repeats the last run, or that does what the panel is set to.
+
+        Raises:
+            OptionError: An option in the panel has an impossible value.
+            TemplateError: The prompt has no column.
+        """
+        return code_of(self._state.recipe or self._recipe()).python
+
+    def close(self) -> None:
+        """Take the panel out of the page. A run ends; a loaded model stays."""
+        session.unwatch(self._on_model)
+        if self._shell is not None:
+            self._shell.events.unregister("post_run_cell", self._on_cell)
+        self._workers.stop()
+        self._loop.close()
+        self.widget.close()
+
+    def __repr__(self) -> str:
+        choice = self._state.choice
+        what = ", ".join(filter(None, [choice.model or "no model chosen", choice.backend]))
+        return (
+            f"hfnb panel: {what}. It shows itself in JupyterLab, Notebook 7, VS Code and Colab; "
+            "hfnb.run does the same without it."
+        )
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        bundle = self.widget._repr_mimebundle_() or {}
+        bundle["text/plain"] = repr(self)
+        display(bundle, raw=True)  # type: ignore[no-untyped-call]
+        self._kept.display()
+        self._kept.keep(self._state.result)
+
+    # -- inside: the loop's thread ----------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._loop.start()
+        if self._shell is not None:
+            self._shell.events.register("post_run_cell", self._on_cell)
+        session.watch(self._on_model)
+        self._loop.post(on.RefreshPressed())
+        if self._state.in_use is None:
+            self._on_model(session.current())
+        self._workers.begin()
+
+    def _is_busy(self) -> bool:
+        return self._state.running is not None
+
+    def _step(self, events: list[on.Event]) -> None:
+        """Take events, and draw what they change. All of it in the loop's thread."""
+        try:
+            if not events and self._state.result is not None:
+                self._take(self._seen(self._state.result))
+            for event in events:
+                self._take(event)
+        except Exception as error:  # whatever it is, a person has to see it
+            self._state = replace(self._state, run_problem=said(error))
+        try:
+            for view in self._views:
+                view.show(self._state)
+        except Exception as error:
+            print(f"hfnb panel: {said(error)}", file=sys.stderr)
+
+    def _take(self, event: on.Event) -> None:
+        before = self._state
+        self._state = reduce(before, event)
+        for effect in to.due(before, self._state):
+            self._do(effect)
+        if isinstance(event, on.RunEnded):
+            self._kept.keep(self._state.result)
+
+    def _do(self, effect: to.Effect) -> None:
+        state, workers = self._state, self._workers
+        match effect:
+            case to.Estimate():
+                workers.estimate(effect)
+            case to.Search():
+                workers.search(effect)
+            case to.Load():
+                workers.load(effect)
+            case to.Unload():
+                workers.unload(effect)
+            case to.LookForTables():
+                self._take(on.TablesFound(tables_among(self._names())))
+            case to.Render():
+                table = self._names().get(state.asking.table)
+                self._take(on.PromptRendered(rendered(table, state.asking, state.at, self.llm)))
+            case to.Start():
+                if state.in_use is not None:
+                    workers.start(effect.running, state.result, state.in_use.llm)
+            case to.Stop():
+                workers.stop()
+            case to.ReadRow():
+                if state.result is not None:
+                    line = state.result.lines((effect.at,))[0]
+                    asked = state.result.prompt(effect.at)
+                    self._take(on.RowRead(effect.at, asked, line.text))
+
+    def _seen(self, result: RunResult) -> on.Event:
+        progress = result.progress()
+        held = int(self._process.memory_info().rss)
+        return on.Seen(progress, (progress.elapsed_s, progress.done, held))
+
+    # -- inside: any thread -----------------------------------------------------------------------
+
+    def _on_cell(self, *_: Any) -> None:
+        """A cell has ended: it may have made a table, or changed one."""
+        self._loop.post(on.RefreshPressed())
+
+    def _on_model(self, llm: HuggingFacePipeline | None) -> None:
+        self._loop.post(on.OtherInUse(llm))
+
+    def _names(self) -> Mapping[str, Any]:
+        names = {} if self._shell is None else dict(self._shell.user_ns)
+        if self._given is not None and self._state.asking.table not in names:
+            names[_GIVEN] = self._given
+        return names
+
+    def _name_of(self, df: Any) -> str:
+        names = {} if self._shell is None else dict(self._shell.user_ns)
+        own = (name for name, value in names.items() if value is df and not name.startswith("_"))
+        return next(own, _GIVEN)
+
+    def _recipe(self) -> Recipe:
+        """Return the run that pressing Run would start."""
+        state = self._state
+        in_use = state.in_use
+        choice = state.choice if in_use is None else in_use.choice
+        model = state.choice.model if in_use is None else in_use.llm.model_id or ""
+        return Recipe(state.asking, options_of(state.asking), None, model, choice)
+
+
+def _choice(
+    model: Any,
+    task: str | None,
+    backend: str,
+    device: str | None,
+    dtype: str,
+    weight_format: str | None,
+) -> tuple[Choice, InUse | None]:
+    """Return the model's choice, and the model itself where it is in memory already."""
+    if is_engine(getattr(model, "engine", None)):
+        info = model.engine.info
+        session.use(model)
+        return Choice(info.model, backend=info.backend), InUse(model)
+    if model is not None and not isinstance(model, str):
+        raise OptionError(
+            f"model is a name, a folder, or what hfnb.load returned; not {type(model).__name__}."
+        )
+    # Checked as hfnb.load checks it, so that a typo is found now.
+    spec = ModelSpec(
+        model or "model",
+        task=task,  # type: ignore[arg-type]
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        weight_format=weight_format,
+    )
+    precision = weight_format if spec.backend == "openvino" else spec.dtype
+    return (
+        Choice(
+            model=model or "",
+            task=task or AUTO,
+            backend=spec.backend,
+            device=device or AUTO,
+            precision=precision or AUTO,
+        ),
+        None,
+    )
+
+
+def _asking(
+    prompt: str,
+    table: str,
+    into: str,
+    chat: bool | str,
+    system: str,
+    options: Mapping[str, Any],
+) -> Asking:
+    if chat not in (True, False, AUTO):
+        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
+    split_options(options, ("batch_size",))
+    for name in options:
+        if name not in FIELDS:
+            raise OptionError(
+                f"The panel has no control for {name!r}.{closest(name, FIELDS)} Give it to "
+                "hfnb.load, and the model as model=..."
+            )
+    asking = Asking(
+        table=table,
+        prompt=prompt,
+        into=into,
+        chat={True: "yes", False: "no"}.get(chat, "auto"),  # type: ignore[arg-type]
+        system=system,
+    )
+    for name, value in options.items():
+        asking = asking.with_option(name, _typed(name, value))
+    options_of(asking)
+    return asking
+
+
+def _typed(name: str, value: Any) -> str:
+    """Return an option as a person would have typed it."""
+    from hfnb.escapes import escape
+
+    if value is None:
+        return ""
+    if name == "stop":
+        return "\n".join(escape(each) for each in ((value,) if isinstance(value, str) else value))
+    return str(value)
+
+
+def _shell() -> Any:
+    """Return the IPython shell, whose variables are the user's; ``None`` outside of one."""
+    module = sys.modules.get("IPython")
+    return None if module is None else module.get_ipython()
