@@ -35,49 +35,50 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, lab_server(Path(place)) as server:
-        with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(
-                executable_path=find_browser(), args=CHROMIUM_ARGS
-            )
-            page = chromium.new_page(viewport={"width": 1280, "height": 1500})
-            page.set_default_timeout(60_000)
-            lab = Lab(page, server)
-            lab.open(server.write_notebook("panel.ipynb", CELLS))
-            lab.run_all()
-            panel = PanelPage(lab)
-            panel.wait_for("fits")
-            lab.screenshot(folder / "begin.png")
-            panel.load()
-            panel.press("Run 2,000 rows")
-            panel.wait_for("left ·", timeout=60)
-            lab.screenshot(folder / "running.png")
-            panel.wait_for_end()
-            for theme in ("Light", "Dark"):
-                lab.set_theme(f"JupyterLab {theme}")
-                panel.root.screenshot(path=folder / f"panel-{theme.lower()}.png")
-            panel.press("Code for this run")
-            panel.root.get_by_label("Look at row").select_option(index=2)
-            panel.press("Chat and generation options")
-            panel.wait_for("Use as example")
-            page.set_viewport_size({"width": 1280, "height": 2300})
-            panel.root.screenshot(path=folder / "all-dark.png")
-            lab.set_theme("JupyterLab Light")
-            panel.root.screenshot(path=folder / "all-light.png")
-            for width in (620, 1900):
-                page.set_viewport_size({"width": width, "height": 2600})
-                page.wait_for_timeout(800)
-                panel.root.screenshot(path=folder / f"width-{width}.png")
-            page.set_viewport_size({"width": 1280, "height": 1500})
-            lab.open(server.write_notebook("failed.ipynb", FAILS))
-            lab.run_all()
-            panel.load()
-            panel.press("Run 2,000 rows")
-            panel.wait_for_end()
-            panel.press("3 failed")
-            panel.wait_for("failed rows 1")
-            panel.root.screenshot(path=folder / "failed.png")
-            chromium.close()
+    with (
+        tempfile.TemporaryDirectory() as place,
+        lab_server(Path(place)) as server,
+        sync_playwright() as playwright,
+    ):
+        chromium = playwright.chromium.launch(executable_path=find_browser(), args=CHROMIUM_ARGS)
+        page = chromium.new_page(viewport={"width": 1280, "height": 1500})
+        page.set_default_timeout(60_000)
+        lab = Lab(page, server)
+        lab.open(server.write_notebook("panel.ipynb", CELLS))
+        lab.run_all()
+        panel = PanelPage(lab)
+        panel.wait_for("fits")
+        lab.screenshot(folder / "begin.png")
+        panel.load()
+        panel.press("Run 2,000 rows")
+        panel.wait_for("left ·", timeout=60)
+        lab.screenshot(folder / "running.png")
+        panel.wait_for_end()
+        for theme in ("Light", "Dark"):
+            lab.set_theme(f"JupyterLab {theme}")
+            panel.root.screenshot(path=folder / f"panel-{theme.lower()}.png")
+        panel.press("Code for this run")
+        panel.root.get_by_label("Look at row").select_option(index=2)
+        panel.press("Chat and generation options")
+        panel.wait_for("Use as example")
+        page.set_viewport_size({"width": 1280, "height": 2300})
+        panel.root.screenshot(path=folder / "all-dark.png")
+        lab.set_theme("JupyterLab Light")
+        panel.root.screenshot(path=folder / "all-light.png")
+        for width in (620, 1900):
+            page.set_viewport_size({"width": width, "height": 2600})
+            page.wait_for_timeout(800)
+            panel.root.screenshot(path=folder / f"width-{width}.png")
+        page.set_viewport_size({"width": 1280, "height": 1500})
+        lab.open(server.write_notebook("failed.ipynb", FAILS))
+        lab.run_all()
+        panel.load()
+        panel.press("Run 2,000 rows")
+        panel.wait_for_end()
+        panel.press("3 failed")
+        panel.wait_for("failed rows 1")
+        panel.root.screenshot(path=folder / "failed.png")
+        chromium.close()
 
 
 if __name__ == "__main__":

@@ -58,8 +58,10 @@ def devices(state: State) -> list[Option]:
     options += [Option(each.name, each.name) for each in own]
     if backend == "pytorch" and all(each.name == "cpu" for each in own):
         missing = next((each for each in state.devices.missing if "PyTorch" in each.what), None)
-        why_not = "this machine has none" if missing is None else f"{missing.why} {missing.mend}"
-        options.append(Option("cuda", "cuda", why_not.strip()))
+        why_not = "this machine has none"
+        if missing is not None:
+            why_not = "; ".join(filter(None, (missing.why, missing.mend)))
+        options.append(Option("cuda", "cuda", why_not))
     if backend == "openvino" and not any(each.name.startswith("GPU") for each in own):
         options.append(Option("GPU", "GPU", "OpenVINO finds none: it needs a GPU and its driver"))
     return options

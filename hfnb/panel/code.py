@@ -115,10 +115,13 @@ def _text(text: str) -> str:
 
 
 def _word(text: str) -> str | None:
-    """Return a text as a word of a magic's line; ``None`` where no quotes can hold it."""
-    if text and not any(each.isspace() or each in "\"'" for each in text):
-        return text
-    if "\n" in text:
+    """Return a text as a word of a magic's line; ``None`` where a line can't hold it.
+
+    IPython puts variables into a line where it has braces or a dollar sign.
+    """
+    if set(text) & set("{}$"):
         return None
+    if text and text[0] != "-" and not any(each.isspace() or each in "\"'" for each in text):
+        return text
     quote = next((each for each in "\"'" if each not in text), None)
     return None if quote is None else f"{quote}{text}{quote}"

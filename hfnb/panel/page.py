@@ -79,9 +79,7 @@ def _row(line: Line, picked: bool, *, running: bool) -> str:
     if status == "cancelled":
         mark = _WAITS if running else "\N{EN DASH} not reached"
     text = line.text if status == "ok" else line.reason
-    shown = _cell(text)
-    if mark:
-        shown = f'<span class="hfnb-mark">{mark}</span> {shown}'
+    shown = _cell(text, mark)
     inputs = "".join(f"<td>{_cell(each)}</td>" for each in line.inputs)
     classes = f"hfnb-{status}" + (" hfnb-picked" if picked else "")
     return (
@@ -90,6 +88,7 @@ def _row(line: Line, picked: bool, *, running: bool) -> str:
     )
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, mark: str = "") -> str:
     shown = text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"
-    return f"<div>{html.escape(shown)}</div>"
+    marked = f'<span class="hfnb-mark">{mark}</span> ' if mark else ""
+    return f"<div>{marked}{html.escape(shown)}</div>"

@@ -31,7 +31,7 @@ from hfnb.panel.state import AUTO, Asking, Choice, InUse, Recipe, State
 from hfnb.panel.style import stylesheet
 from hfnb.panel.tables import rendered, tables_among
 from hfnb.panel.workers import Workers, said
-from hfnb.spec import ModelSpec
+from hfnb.spec import BACKENDS, ModelSpec
 
 if TYPE_CHECKING:
     from hfnb.frame.result import RunResult
@@ -301,7 +301,8 @@ def _choice(
     if is_engine(getattr(model, "engine", None)):
         info = model.engine.info
         session.use(model)
-        return Choice(info.model, backend=info.backend), InUse(model)
+        backend = info.backend if info.backend in BACKENDS else "pytorch"
+        return Choice(info.model, backend=backend), InUse(model)
     if model is not None and not isinstance(model, str):
         raise OptionError(
             f"model is a name, a folder, or what hfnb.load returned; not {type(model).__name__}."
