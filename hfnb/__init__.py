@@ -126,7 +126,7 @@ def load_ipython_extension(shell: Any) -> None:
     """Put ``%hfnb`` and ``%%hfnb`` into an IPython shell: ``%load_ext hfnb``."""
     from hfnb import magics
 
-    magics.load(shell)
+    magics.load(shell, panel=lambda table: __getattr__("Panel")(table))
 
 
 def unload_ipython_extension(shell: Any) -> None:

@@ -202,7 +202,7 @@ def display_for(progress: object) -> Display:
     if progress is False:
         return Silent()
     if progress is True or progress == "auto":
-        if _in_notebook():
+        if in_notebook():
             return Notebook()
         stream: TextIO | None = sys.stderr
         if stream is None:  # a program without a console
@@ -213,7 +213,7 @@ def display_for(progress: object) -> Display:
     raise OptionError(f"progress is True, False, or a function of a Progress; not {progress!r}.")
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether a Jupyter front end shows our output."""
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hfnb.magics.completion import Completion
@@ -11,10 +12,15 @@ _MAGIC = "hfnb"
 _EVENT = "post_run_cell"
 
 
-def load(shell: Any) -> None:
-    """Put the magics into an IPython shell; ``%load_ext hfnb`` does."""
+def load(shell: Any, panel: Callable[[Any], Any] | None = None) -> None:
+    """Put the magics into an IPython shell; ``%load_ext hfnb`` does.
+
+    Args:
+        shell: The shell.
+        panel: Makes what ``%hfnb`` shows in a notebook, of a table or ``None``.
+    """
     unload(shell)
-    magics = HfnbMagics(shell)
+    magics = HfnbMagics(shell, panel)
     shell.register_magics(magics)
     shell.events.register(_EVENT, magics.shown.forget)
     shell.Completer.custom_matchers.append(Completion(magics).match)

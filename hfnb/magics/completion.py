@@ -115,6 +115,8 @@ class Completion:
             return _models(word)
         if rest:
             return []
+        if command == "panel":
+            return tables(self._magics.names)
         if command == "unload":
             return dict.fromkeys(each.model for each in session.loaded())
         return ["options"] if command == "help" else []

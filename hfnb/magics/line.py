@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from hfnb import journal, session
 from hfnb.catalogue.listing import models
 from hfnb.errors import OptionError, closest, listing
+from hfnb.frame.progress import in_notebook
 from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
 from hfnb.machine import devices
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, read_arguments
+from hfnb.magics.namespace import table_of
 from hfnb.magics.words import Word, split
 from hfnb.show import count, size
 from hfnb.variables import is_model, tables
@@ -28,6 +30,8 @@ def run_line(magics: HfnbMagics, line: str) -> Any:
     """
     words = split(line)
     if not words:
+        if magics.panel is not None and in_notebook():
+            return magics.panel(None)
         print(magics.help(), end="\n\n")
         print(status())
         return None
@@ -43,6 +47,13 @@ def run_line(magics: HfnbMagics, line: str) -> Any:
             f"There is no %hfnb {word}.{closest(word, COMMANDS)} There are {listing(COMMANDS)}."
         )
     return command(magics, words[1:])
+
+
+def _panel(magics: HfnbMagics, words: Sequence[Word]) -> Any:
+    name = _one(read_arguments(words, {}).words, "panel", "TABLE")
+    if magics.panel is None or not in_notebook():
+        raise OptionError("The panel needs a notebook. Here %%hfnb cells do the same.")
+    return magics.panel(table_of(name, magics.names) if name else None)
 
 
 def _load(magics: HfnbMagics, words: Sequence[Word]) -> None:
@@ -96,6 +107,7 @@ def _help(magics: HfnbMagics, words: Sequence[Word]) -> None:
 
 
 COMMANDS: dict[str, Callable[[HfnbMagics, Sequence[Word]], Any]] = {
+    "panel": _panel,
     "load": _load,
     "unload": _unload,
     "models": _models,

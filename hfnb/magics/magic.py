@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -36,8 +36,10 @@ class HfnbMagics(Magics):
     ).tag(config=True)
     system = Unicode(None, allow_none=True, help="A system message.").tag(config=True)
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, panel: Callable[[Any], Any] | None = None) -> None:
         super().__init__(shell=shell, parent=shell)
+        self.panel = panel
+        """Makes what ``%hfnb`` shows in a notebook."""
         self.models = Models()
         self.shown = Shown(shell)
 
@@ -57,7 +59,8 @@ class HfnbMagics(Magics):
         r"""Run a prompt for every row of a table, with a local model.
 
         %hfnb load hfnb/numbers-fr         load a model; it is kept for the cells that follow
-        %hfnb                              help, and what is loaded
+        %hfnb                              the panel; in a terminal this help, and what is loaded
+        %hfnb panel df                     the panel, for the rows of df
         %hfnb models qwen                  models with that in their names, here and on the Hub
         %hfnb devices                      what this machine can run models on
         %hfnb status | last | journal      what is loaded; the last result; finished rows on disk

@@ -17,6 +17,7 @@ from hfnb.frame.tables import is_table
 from hfnb.options import split_options
 from hfnb.panel import effects as to
 from hfnb.panel import events as on
+from hfnb.panel import imports
 from hfnb.panel.code import bound_options, code_of, messages_of
 from hfnb.panel.generation import FIELDS, options_of
 from hfnb.panel.kept import Kept
@@ -114,6 +115,8 @@ class Panel:
             style, column(model_view, prompt_view, name="hfnb-head"), *below, name="hfnb-panel"
         )
         self._process = psutil.Process()
+        self._begun = False
+        """Whether what is here is being looked at, which begins when the panel's cell has ended."""
         self._open()
 
     # -- what a user gets -------------------------------------------------------------------------
@@ -168,7 +171,8 @@ class Panel:
         """Take the panel out of the page. A run ends; a loaded model stays."""
         session.unwatch(self._on_model)
         if self._shell is not None:
-            self._shell.events.unregister("post_run_cell", self._on_cell)
+            self._shell.events.unregister("pre_run_cell", self._before_cell)
+            self._shell.events.unregister("post_run_cell", self._after_cell)
         self._workers.stop()
         self._loop.close()
         self.widget.close()
@@ -195,12 +199,14 @@ class Panel:
     def _open(self) -> None:
         self._loop.start()
         if self._shell is not None:
-            self._shell.events.register("post_run_cell", self._on_cell)
+            self._shell.events.register("pre_run_cell", self._before_cell)
+            self._shell.events.register("post_run_cell", self._after_cell)
         session.watch(self._on_model)
         self._loop.post(on.RefreshPressed())
         if self._state.in_use is None:
             self._on_model(session.current())
-        self._workers.begin()
+        if self._shell is None:
+            self._workers.begin()
 
     def _is_busy(self) -> bool:
         return self._state.running is not None
@@ -262,8 +268,15 @@ class Panel:
 
     # -- inside: any thread -----------------------------------------------------------------------
 
-    def _on_cell(self, *_: Any) -> None:
-        """A cell has ended: it may have made a table, or changed one."""
+    @staticmethod
+    def _before_cell(info: Any) -> None:
+        imports.before_cell(info.raw_cell or "")
+
+    def _after_cell(self, *_: Any) -> None:
+        """A cell has ended: that with the panel, or one that may have made or changed a table."""
+        if not self._begun:
+            self._begun = True
+            self._workers.begin()
         self._loop.post(on.RefreshPressed())
 
     def _on_model(self, llm: HuggingFacePipeline | None) -> None:

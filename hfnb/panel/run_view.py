@@ -36,7 +36,9 @@ class RunView:
         self._bar = widgets.HTML()
         self._text = Line("hfnb-status", live=True)
         self._problem = Problem()
-        self._figures, self._pictures = widgets.HTML(), widgets.HTML()
+        self._figures = widgets.HTML(_figures(None))
+        self._pictures = widgets.HTML(picture_of(()))
+        self._seen = 0
         self.widget = column(
             title("Run"),
             row(self._try, self._run, self._stop),
@@ -61,9 +63,11 @@ class RunView:
         draw(self._stop, disabled=state.running is None or state.running.stopping)
         self._show_progress(state)
         self._problem.show(state.run_problem)
-        stats = None if state.result is None else state.result.stats
-        draw(self._figures, value=_figures(stats))
-        draw(self._pictures, value=picture_of(state.points))
+        if state.seen != self._seen:
+            self._seen = state.seen
+            stats = None if state.result is None else state.result.stats
+            draw(self._figures, value=_figures(stats))
+            draw(self._pictures, value=picture_of(state.points))
 
     def _show_progress(self, state: State) -> None:
         progress = state.progress

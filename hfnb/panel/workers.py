@@ -14,6 +14,7 @@ from hfnb.engines.shortage import give_back
 from hfnb.errors import HfnbError
 from hfnb.panel import effects as to
 from hfnb.panel import events as on
+from hfnb.panel import imports
 from hfnb.panel.state import AUTO, Choice, Memory, Running
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Workers:
         self._result: RunResult | None = None
 
     def begin(self) -> None:
-        """Look at what is here, and import what is slow to import, while nobody waits for it."""
-        for work in (_import, self._find_models, self._find_devices):
+        """Look at what is here, while nobody waits for it."""
+        for work in (self._find_models, self._find_devices):
             self._in_thread(work)
 
     def estimate(self, effect: to.Estimate) -> None:
@@ -92,12 +93,14 @@ class Workers:
 
         def later() -> None:
             time.sleep(_TYPING_S)
+            imports.wait_for_first()
             if self._latest[kind] == number:
                 work()
 
         self._in_thread(later)
 
     def _find_models(self) -> None:
+        imports.wait_for_first()
         from hfnb.catalogue.listing import models
 
         found = models(source=("packaged", "exports", "cache", "folders"))
@@ -110,6 +113,8 @@ class Workers:
 
     def _load(self, effect: to.Load) -> None:
         choice, began = effect.loading.choice, time.perf_counter()
+        self._post(on.Stepped("importing PyTorch and transformers"))
+        imports.wait_for_all()
         if not effect.fits_beside:  # nobody else may hold the one before: then it goes now
             session.use(None)
             give_back()
@@ -182,14 +187,6 @@ def messages(text: str, system: str) -> Chat:
     """Return a prompt as the messages that a run makes of it."""
     before = (Message("system", system),) if system else ()
     return Chat((*before, Message("user", text)))
-
-
-def _import() -> None:
-    """Import what loading a model needs, so that it is there when Load is pressed."""
-    import hfnb.engines.torch_engine
-    import hfnb.engines.torch_model
-    import hfnb.llm
-    import hfnb.loading  # noqa: F401
 
 
 def _loaded(choice: Choice) -> HuggingFacePipeline:

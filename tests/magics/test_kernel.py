@@ -128,3 +128,12 @@ def test_a_notebook_that_is_executed_fails_at_a_mistake(kernel: "Kernel") -> Non
     with pytest.raises(CellExecutionError, match="There is no variable 'nothing'"):
         NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     assert notebook.cells[2].outputs == []
+
+
+def test_the_panel_is_what_the_bare_magic_shows(kernel: "Kernel") -> None:
+    assert kernel.run("%hfnb")["status"] == "ok"
+    assert "application/vnd.jupyter.widget-view+json" in kernel.of("display_data")[0]["data"]
+    assert kernel.run("p = %hfnb panel df")["status"] == "ok"
+    assert kernel.run("print(p._state.asking.table, p.llm)")["status"] == "ok"
+    assert kernel.of("stream")[0]["text"].startswith("df ")
+    assert kernel.run("%hfnb panel dff")["status"] == "error"

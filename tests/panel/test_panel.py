@@ -56,7 +56,8 @@ def test_load_run_and_unload_the_packaged_model(drive: Callable[..., Driven]) ->
     assert "soixante-douze" in driven.text()
     assert driven.panel.chain.invoke({"i": 7}) == "sept"
     driven.press("Unload")
-    driven.until(lambda state: state.in_use is None)
+    driven.until(lambda state: state.model_note)
+    assert driven.panel.llm is None
     assert "given back" in driven.text()
     assert session.current() is None
     assert [each for each in hfnb.loaded() if each.engine is llm.engine] == []  # type: ignore[union-attr]
