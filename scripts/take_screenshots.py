@@ -1,39 +1,37 @@
-"""Take the panel's screenshots in a real JupyterLab: ``python scripts/take_screenshots.py FOLDER``.
+"""Take the panel's screenshots in a real JupyterLab: ``python -m scripts.take_screenshots``.
 
-It needs what the browser tests need (``make test`` installs it). README.md shows the best of them.
+It needs what the browser tests need (``make test`` installs it), and writes into docs/images, where
+README.md has them from. Look at them before you commit them.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tests.jupyter.browser import find_browser
 from tests.jupyter.fixtures import CHROMIUM_ARGS
-from tests.jupyter.lab import Lab, lab_server
+from tests.jupyter.lab import Lab, LabServer, lab_server
 from tests.jupyter.panel_page import PanelPage
 
-CELLS = [
-    """import hfnb, pandas as pd
-df = pd.DataFrame({"i": [72, 7, 21, 80, 99, 200, 1984, 2026, 4321, 9999] + list(range(3000, 4990))})
+ROOT = Path(__file__).parents[1]
+CELL = """import hfnb, pandas as pd
+
+df = pd.DataFrame({"i": [72, 7, 21, 80, 99, 200, 1984, 2026, 4321, 9999] + list(range(1000, 4990))})
 df["to"] = "french"
-panel = hfnb.Panel(df, "What is the number {i} in {to}?", model="hfnb/numbers-fr", into="answer",
-                   max_new_tokens=32)
-panel"""
-]
-FAILS = [CELLS[0].replace('"french"', '["french"] * 1997 + ["far too long " * 900] * 3')]
+hfnb.Panel(df, "What is the number {i} in {to}?", model="hfnb/numbers-fr", into="answer",
+           max_new_tokens=32)"""
+FAILS = CELL.replace('"french"', '["french"] * 3997 + ["far too long " * 900] * 3')
+WIDTH, NARROW = 1280, 560
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "docs" / "images")
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as place,
@@ -41,44 +39,55 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         chromium = playwright.chromium.launch(executable_path=find_browser(), args=CHROMIUM_ARGS)
-        page = chromium.new_page(viewport={"width": 1280, "height": 1500})
+        page = chromium.new_page(viewport={"width": WIDTH, "height": 1600})
         page.set_default_timeout(60_000)
         lab = Lab(page, server)
-        lab.open(server.write_notebook("panel.ipynb", CELLS))
-        lab.run_all()
-        panel = PanelPage(lab)
-        panel.wait_for("fits")
-        lab.screenshot(folder / "begin.png")
-        panel.load()
-        panel.press("Run 2,000 rows")
-        panel.wait_for("left ·", timeout=60)
-        lab.screenshot(folder / "running.png")
-        panel.wait_for_end()
-        for theme in ("Light", "Dark"):
-            lab.set_theme(f"JupyterLab {theme}")
-            panel.root.screenshot(path=folder / f"panel-{theme.lower()}.png")
-        panel.press("Code for this run")
-        panel.root.get_by_label("Look at row").select_option(index=2)
-        panel.press("Chat and generation options")
-        panel.wait_for("Use as example")
-        page.set_viewport_size({"width": 1280, "height": 2300})
-        panel.root.screenshot(path=folder / "all-dark.png")
-        lab.set_theme("JupyterLab Light")
-        panel.root.screenshot(path=folder / "all-light.png")
-        for width in (620, 1900):
-            page.set_viewport_size({"width": width, "height": 2600})
-            page.wait_for_timeout(800)
-            panel.root.screenshot(path=folder / f"width-{width}.png")
-        page.set_viewport_size({"width": 1280, "height": 1500})
-        lab.open(server.write_notebook("failed.ipynb", FAILS))
-        lab.run_all()
-        panel.load()
-        panel.press("Run 2,000 rows")
-        panel.wait_for_end()
-        panel.press("3 failed")
-        panel.wait_for("failed rows 1")
-        panel.root.screenshot(path=folder / "failed.png")
+        of_a_run(lab, page, server, folder)
+        of_failures(lab, server, folder)
         chromium.close()
+
+
+def of_a_run(lab: Lab, page: Page, server: LabServer, folder: Path) -> None:
+    """Take those of a run: under way, done in light and in dark, and where it is narrow."""
+    panel = opened(lab, server, "panel.ipynb", CELL)
+    panel.press("Run 4,000 rows")
+    panel.wait_for("left ·")
+    page.wait_for_timeout(2500)
+    lab.screenshot(folder / "running.png")
+    panel.wait_for("4,000/4,000 rows")
+    panel.wait_for_end()
+    for theme in ("Dark", "Light"):
+        lab.set_theme(f"JupyterLab {theme}")
+        lab.screenshot(folder / f"panel-{theme.lower()}.png", panel.root)
+    panel.press("Chat and generation options")
+    panel.press("Code for this run")
+    panel.root.get_by_label("Look at row").select_option(index=2)
+    panel.wait_for("Use as example")
+    page.set_viewport_size({"width": NARROW, "height": 3400})
+    page.wait_for_timeout(800)
+    lab.screenshot(folder / "narrow.png", panel.root)
+    page.set_viewport_size({"width": WIDTH, "height": 1600})
+
+
+def of_failures(lab: Lab, server: LabServer, folder: Path) -> None:
+    """Take that of rows that failed."""
+    panel = opened(lab, server, "failed.ipynb", FAILS)
+    panel.press("Run 4,000 rows")
+    panel.wait_for("3 failed", timeout=120)
+    panel.wait_for_end()
+    panel.press("3 failed")
+    panel.wait_for("failed rows 1")
+    lab.screenshot(folder / "failed.png", panel.root)
+
+
+def opened(lab: Lab, server: LabServer, name: str, cell: str) -> PanelPage:
+    """Open a notebook with a panel, and load its model."""
+    lab.open(server.write_notebook(name, [cell]))
+    lab.run_all()
+    panel = PanelPage(lab)
+    panel.wait_for("fits")
+    panel.load()
+    return panel
 
 
 if __name__ == "__main__":
