@@ -214,13 +214,16 @@ class RunResult:
         """End the run within one decoding step; what is finished stays."""
         self._run.cancel()
 
-    def wait(self) -> RunResult:
+    def wait(self, warn: Callable[[str], Any] | None = None) -> RunResult:
         """Wait for the end of a run that was started with ``wait=False``, and return the result.
+
+        Args:
+            warn: Called with what is wrong with the journal; by default that is a `JournalWarning`.
 
         Raises:
             Exception: What made the run fail as a whole. An interrupt ends the run, too.
         """
-        _wait(self, Silent())
+        _wait(self, Silent(), warn)
         return self
 
     def __len__(self) -> int:
@@ -306,9 +309,9 @@ def follow_parts(run: Callable[..., PartsResult], display: Display) -> PartsResu
     return result
 
 
-def _wait(result: RunResult, display: Display) -> None:
+def _wait(result: RunResult, display: Display, warn: Callable[[str], Any] | None = None) -> None:
     try:
-        result._run.wait(display)
+        result._run.wait(display, warn)
     except BaseException as problem:
         problem.result = result  # type: ignore[attr-defined]
         raise

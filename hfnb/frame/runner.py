@@ -112,8 +112,12 @@ class Run:
         store = self.store
         return Progress(store.done, store.size, store.failed, until - self._start, store.reused)
 
-    def wait(self, display: Display) -> None:
+    def wait(self, display: Display, warn: Callable[[str], Any] | None = None) -> None:
         """Wait for the end, drawing meanwhile. Starts the worker where `start` has not.
+
+        Args:
+            display: What is drawn on.
+            warn: Called with what is wrong with the journal; ``None`` warns as Python does.
 
         Raises:
             KeyboardInterrupt: As it came.
@@ -124,9 +128,9 @@ class Run:
                 self.start()
             while not self._finished.wait(DRAW_EVERY_S):
                 display.update(self.progress())
-                self._warn()
+                self._warn(warn)
             self._thread.join()
-            self._warn()
+            self._warn(warn)
             if self._problem is not None:
                 raise self._problem
             display.close(self.progress())
@@ -159,9 +163,13 @@ class Run:
         """Whether the journal keeps what is finished, so that the same run again goes on."""
         return self._journal is not None
 
-    def _warn(self) -> None:
+    def _warn(self, warn: Callable[[str], Any] | None) -> None:
         problem = None if self._journal is None else self._journal.take_problem()
-        if problem is not None:
+        if problem is None:
+            return
+        if warn is not None:
+            warn(problem)
+        else:
             warnings.warn(problem, JournalWarning, stacklevel=2)
 
     def _open_journal(self, engine: Engine) -> RunJournal | None:

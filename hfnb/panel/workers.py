@@ -140,18 +140,18 @@ class Workers:
         self._post(on.Unloaded(note))
 
     def _run(self, running: Running, before: RunResult | None, llm: HuggingFacePipeline) -> None:
-        result, problem = None, ""
+        result, problem, warned = None, "", list[str]()
         try:
             result = self._result = self._started(running, before, llm)
             self._post(on.RunBegan(result, running.recipe))
             if self._stop.is_set():
                 result.cancel()
-            result.wait()
+            result.wait(warn=warned.append)
         except Exception as error:
             problem = said(error)
         finally:
             self._result = None
-        self._post(on.RunEnded(result, problem))
+        self._post(on.RunEnded(result, problem or " ".join(warned)))
 
     def _started(
         self, running: Running, before: RunResult | None, llm: HuggingFacePipeline

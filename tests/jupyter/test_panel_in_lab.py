@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.jupyter.lab import Lab
+from tests.jupyter.lab import PANEL, Lab
 from tests.jupyter.panel_page import PanelPage
 
 pytestmark = pytest.mark.browser
@@ -43,6 +43,7 @@ CUT_OFF = """root => {
         })
         .map(each => each.outerHTML.slice(0, 200));
 }"""
+RESTART = f"() => {PANEL}.sessionContext.session.kernel.restart()"
 NAME = "() => document.activeElement.textContent || document.activeElement.placeholder"
 
 
@@ -69,14 +70,21 @@ def test_load_run_and_repeat_in_a_new_kernel(lab: Lab, tmp_path: Path) -> None:
     code, answers = json.loads(lab.outputs()[1][0]["text"])
     assert len(answers) == 50
     assert panel.rows()[0][3] == answers[0]
+    shown, cell = panel.root.locator(".hfnb-code").all_inner_texts()
+    assert shown == code
     for theme in ("Light", "Dark"):
         lab.set_theme(f"JupyterLab {theme}")
         lab.screenshot(tmp_path / f"panel-{theme.lower()}.png", panel.root)
 
+    lab.page.evaluate(RESTART)
+    lab.run_cell(0)
+    panel.load()
+    panel.press("Run 50 rows")
+    panel.wait_for("50/50 rows")
+    assert panel.rows()[0][3] == answers[0]
+
     frame = NUMBERS[0].partition("panel =")[0]
     check = "\nimport json\nprint(json.dumps([list(result.data['answer']), answers]))"
-    shown, cell = panel.root.locator(".hfnb-code").all_inner_texts()
-    assert shown == code
     again = [frame, code + check, "%load_ext hfnb", cell, "print(list(_['answer']))"]
     lab.open(lab.server.write_notebook("again.ipynb", again))
     lab.run_all()

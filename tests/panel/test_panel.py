@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -175,6 +176,18 @@ def test_a_run_that_breaks_ends_in_one_line(drive: Callable[..., Driven]) -> Non
     driven.run()
     assert driven.state.run_problem == ""
     assert driven.panel.result is not None
+
+
+def test_a_journal_that_can_not_be_written_is_one_line(
+    drive: Callable[..., Driven], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hfnb").write_text("a file where the journal's folder is to be")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    driven = drive(pd.DataFrame({"i": [1]}), "row {i}", model=echo(fingerprint="unwritable"))
+    driven.run()
+    assert "journal" in driven.state.run_problem
+    assert driven.panel.result is not None
+    assert driven.panel.result.stats.ok == 1
 
 
 def test_what_is_typed_in_the_options_counts(drive: Callable[..., Driven]) -> None:
