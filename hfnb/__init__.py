@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hfnb.catalogue.listing import models
     from hfnb.chat.model import ChatHuggingFace
     from hfnb.engines.echo import EchoEngine
-    from hfnb.errors import HfnbError, JournalWarning
+    from hfnb.errors import HfnbError, JournalWarning, TightMemoryWarning
     from hfnb.estimating import Estimate, estimate
     from hfnb.exporting import export, exports
     from hfnb.frame.parts_result import PartsResult
@@ -50,6 +50,7 @@ _HOMES = {
     "Progress": "hfnb.frame.progress",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
+    "TightMemoryWarning": "hfnb.errors",
     "devices": "hfnb.machine",
     "Estimate": "hfnb.estimating",
     "estimate": "hfnb.estimating",
@@ -80,6 +81,7 @@ __all__ = [
     "Progress",
     "RunResult",
     "RunStats",
+    "TightMemoryWarning",
     "devices",
     "estimate",
     "export",

@@ -66,6 +66,7 @@ GIVEN = {
     "Progress",
     "RunResult",
     "RunStats",
+    "TightMemoryWarning",
 }
 
 
@@ -152,7 +153,7 @@ LAYERS: list[list[set[str]]] = [
     [{"errors", "escapes", "on_import", "options", "show", "spec", "steps"}],
     [
         {"hardware", "hub", "journal", "journal_file", "measure", "sizes", "weights"}
-        | {"hub_errors", "hub_fetch"}
+        | {"hub_errors", "hub_fetch", "speeds"}
     ],
     [{"engines"}],
     [
@@ -296,7 +297,7 @@ def test_what_installs_names_no_registry() -> None:
 PURE = (
     "hfnb.errors hfnb.show hfnb.spec hfnb.engines.base hfnb.engines.chat_template "
     "hfnb.engines.stopping hfnb.engines.echo hfnb.engines.limits hfnb.engines.task_text "
-    "hfnb.engines.text hfnb.frame.template hfnb.frame.cells hfnb.frame.progress "
+    "hfnb.engines.telling hfnb.engines.text hfnb.frame.template hfnb.frame.cells hfnb.frame.progress "
     "hfnb.frame.duplicates hfnb.frame.forecast hfnb.magics.arguments hfnb.magics.prompt "
     "hfnb.magics.words"
 ).split()

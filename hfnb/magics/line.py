@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hfnb import journal, session
 from hfnb.catalogue.listing import models
 from hfnb.errors import OptionError, closest, listing
-from hfnb.frame.progress import in_notebook
+from hfnb.show import in_notebook
 from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
 from hfnb.machine import devices
