@@ -25,6 +25,7 @@ BENCHES = {
     "prefix_labels": "prefix_labels",
     "stream": "stream",
     "estimate": "estimate",
+    "compare": "compare",
     "chains": "chains",
     "openvino": "openvino_decoder",
     "openvino_grid": "openvino_grid",
