@@ -41,8 +41,6 @@ class Estimate:
     max_new_tokens: int
     weights_bytes: int
     """The weights in memory; with OpenVINO the mapped file, and what it makes of it."""
-    setup_bytes: int
-    """A tokenizer, threads, and what else a first call sets up."""
     kv_bytes: int
     """Keys and values of all rows at their longest."""
     compute_bytes: int
@@ -63,6 +61,8 @@ class Estimate:
     """What limits it, where that is not the machine: ``MEM_LIMIT``, a container, ..."""
     largest_batch: int
     """The most rows of these lengths that fit together; 0 if not even one does."""
+    setup_bytes: int = 0
+    """A tokenizer, threads, and what else a first call sets up."""
 
     @property
     def verdict(self) -> Literal["fits", "tight", "does not fit"]:

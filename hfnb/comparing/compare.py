@@ -216,8 +216,8 @@ def follow(plan: Plan, display: Display, cancel: threading.Event | None = None) 
                 outcomes[candidate.label] = outcome
                 counter.next(plan.rows, isinstance(outcome, Failed))
     except BaseException as problem:  # an interrupt, or what the user's function has raised
-        if (outcome := getattr(problem, "outcome", None)) is not None:
-            outcomes[candidate.label] = outcome
+        if (partial := getattr(problem, "outcome", None)) is not None:
+            outcomes[candidate.label] = partial
         _last = Comparison(plan.given, plan.candidates, rounds)
         problem.result = _last  # type: ignore[attr-defined]
         with contextlib.suppress(BaseException):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hfnb.errors import OptionError
 from hfnb.frame.tables import columns_of
 from hfnb.magics.arguments import GENERATING, RUNNING, Option, literal, option_name, read_arguments
-from hfnb.magics.namespace import is_model, sample, table_of
+from hfnb.magics.namespace import sample, table_of
 from hfnb.magics.prompt import check_fields, fill, prompt_of, values_of
 from hfnb.magics.words import Word
+from hfnb.variables import is_model
 
 if TYPE_CHECKING:
     from hfnb.comparing.comparison import Comparison
