@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,86 @@ print(json.dumps([told.total_bytes, memory.peak_bytes - memory.start_bytes]))
 """
 
 
+_EXPORT = """
+import json, os, re, sys, threading
+from pathlib import Path
+import psutil
+import hfnb
+
+model, weight_format = json.loads(sys.argv[1])
+told = hfnb.estimate(model, backend="openvino", weight_format=weight_format)
+cache = Path(os.environ["XDG_CACHE_HOME"])
+memory = disk = 0
+ended = threading.Event()
+
+
+def look():
+    global memory, disk
+    for child in psutil.Process().children(recursive=True):
+        try:
+            status = Path(f"/proc/{child.pid}/status").read_text()
+        except OSError:  # it has just ended
+            continue
+        peak = re.search(r"VmHWM:\\s*(\\d+) kB", status)
+        memory = max(memory, int(peak[1]) * 1024 if peak else 0)
+    files = []
+    for folder, _, names in os.walk(cache):
+        files += [Path(folder, name) for name in names]
+    size = 0
+    for file in files:
+        try:
+            size += file.stat().st_size
+        except OSError:  # it has just been moved to its place
+            continue
+    disk = max(disk, size)
+
+
+def watch():
+    while not ended.wait(0.02):
+        look()
+
+
+thread = threading.Thread(target=watch)
+thread.start()
+hfnb.export(model, weight_format=weight_format, progress=None)
+ended.set()
+thread.join()
+look()
+print(json.dumps([told.export_bytes, memory, told.disk_bytes, disk]))
+"""
+FORMATS = ("fp32", "int8", "int4")
+
+
+class Exported(NamedTuple):
+    """What was told of an export, and what it took, in bytes."""
+
+    memory_told: int
+    memory_took: int
+    disk_told: int
+    disk_took: int
+
+
+def export(model: str, weight_format: str) -> Exported:
+    """Forecast an export and make it, in a process of its own with an empty cache."""
+    with tempfile.TemporaryDirectory() as cache:
+        given = json.dumps([model, weight_format])
+        return Exported(*_asked(_EXPORT, given, XDG_CACHE_HOME=cache))
+
+
+def _asked(code: str, given: str, **environment: str) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, given],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: list[int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 class Compared(NamedTuple):
     """What was told of a model, and what it took, in bytes."""
 
@@ -52,13 +134,7 @@ class Compared(NamedTuple):
 
 def compare(model: str, backend: str, rows: int, prompt: int, new: int) -> Compared:
     """Estimate a model, load it and run it, in a process of its own."""
-    given = json.dumps([model, backend, rows, prompt, new])
-    done = subprocess.run(
-        [sys.executable, "-c", _CODE, given], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    told, took = json.loads(done.stdout.splitlines()[-1])
+    told, took = _asked(_CODE, json.dumps([model, backend, rows, prompt, new]))
     return Compared(model, backend, rows, prompt, new, told, took)
 
 
@@ -92,4 +168,23 @@ def run() -> str:
                     f"| {found.told / 1e6:,.0f} MB | {found.took / 1e6:,.0f} MB "
                     f"| {found.off:+.0%} |"
                 )
+    lines += [
+        "",
+        "An export to OpenVINO: the peak of the process that makes it, and the most that lay on",
+        "disk meanwhile.",
+        "",
+        "| model | format | memory estimated | measured | off | disk estimated | measured | off |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in RANDOM:
+        for weight_format in FORMATS:
+            made = export(folder_of(name), weight_format)
+            lines.append(
+                f"| {name} | {weight_format} "
+                + "".join(
+                    f"| {told / 1e6:,.0f} MB | {took / 1e6:,.0f} MB | {told / took - 1:+.0%} "
+                    for told, took in (made[:2], made[2:])
+                )
+                + "|"
+            )
     return "\n".join(lines)

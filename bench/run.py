@@ -26,6 +26,7 @@ BENCHES = {
     "stream": "stream",
     "estimate": "estimate",
     "panel": "panel",
+    "compare": "compare",
     "chains": "chains",
     "openvino": "openvino_decoder",
     "openvino_grid": "openvino_grid",

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from hfnb import journal
     from hfnb.catalogue.listing import models
     from hfnb.chat.model import ChatHuggingFace
+    from hfnb.comparing.compare import compare, last_comparison
+    from hfnb.comparing.comparison import Comparison
+    from hfnb.comparing.recommend import Recommendation, recommend
     from hfnb.engines.echo import EchoEngine
-    from hfnb.errors import HfnbError, JournalWarning
+    from hfnb.errors import HfnbError, JournalWarning, TightMemoryWarning
     from hfnb.estimating import Estimate, estimate
     from hfnb.exporting import export, exports
     from hfnb.frame.parts_result import PartsResult
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ChatHuggingFace": "hfnb.chat.model",
+    "Comparison": "hfnb.comparing.comparison",
     "EchoEngine": "hfnb.engines.echo",
     "HfnbError": "hfnb.errors",
     "HuggingFacePipeline": "hfnb.llm",
@@ -48,18 +52,23 @@ _HOMES = {
     "PartsResult": "hfnb.frame.parts_result",
     "Preview": "hfnb.frame.preview",
     "Progress": "hfnb.frame.progress",
+    "Recommendation": "hfnb.comparing.recommend",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
+    "TightMemoryWarning": "hfnb.errors",
+    "compare": "hfnb.comparing.compare",
     "devices": "hfnb.machine",
     "Estimate": "hfnb.estimating",
     "estimate": "hfnb.estimating",
     "export": "hfnb.exporting",
     "exports": "hfnb.exporting",
+    "last_comparison": "hfnb.comparing.compare",
     "last_result": "hfnb.frame.result",
     "load": "hfnb.loading",
     "loaded": "hfnb.session",
     "models": "hfnb.catalogue.listing",
     "preview": "hfnb.frame.preview",
+    "recommend": "hfnb.comparing.recommend",
     "run": "hfnb.frame.run",
     "unload": "hfnb.session",
 }
@@ -69,6 +78,7 @@ _MODULES = ("journal",)
 
 __all__ = [
     "ChatHuggingFace",
+    "Comparison",
     "EchoEngine",
     "Estimate",
     "HfnbError",
@@ -78,18 +88,23 @@ __all__ = [
     "PartsResult",
     "Preview",
     "Progress",
+    "Recommendation",
     "RunResult",
     "RunStats",
+    "TightMemoryWarning",
+    "compare",
     "devices",
     "estimate",
     "export",
     "exports",
     "journal",
+    "last_comparison",
     "last_result",
     "load",
     "loaded",
     "models",
     "preview",
+    "recommend",
     "run",
     "unload",
 ]

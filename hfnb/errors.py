@@ -13,6 +13,7 @@
         └── EngineError           the engine failed while it computed this row
 
     JournalWarning            the journal can't be used; the run goes on without it
+    TightMemoryWarning        a model that only just fits beside those in memory
 
 ``OptionError`` and ``TemplateError`` are also ``ValueError``, ``ModelNotFoundError`` is also
 ``LookupError``, and ``MissingExtraError`` is also ``ImportError``, so that code which catches the
@@ -80,6 +81,10 @@ class EngineError(RowError):
 
 class JournalWarning(UserWarning):
     """The journal of finished rows can't be used; the run goes on without it."""
+
+
+class TightMemoryWarning(UserWarning):
+    """A model that is being loaded only just fits beside those that are in memory."""
 
 
 def closest(name: object, known: Iterable[object]) -> str:

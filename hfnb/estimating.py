@@ -10,18 +10,18 @@ from typing import Any, Literal
 from hfnb import hardware, hub
 from hfnb.catalogue import on_hub
 from hfnb.catalogue.on_hub import Described
+from hfnb.engines.fits import TIGHT
 from hfnb.engines.openvino_folder import is_exported
 from hfnb.engines.openvino_formats import check_weight_format
+from hfnb.engines.quantised import check_checkpoint, on_a_cpu
 from hfnb.errors import DeviceError, MissingExtraError, ModelError, OptionError, listing
 from hfnb.machine import Device, devices
 from hfnb.needs import Needs, with_openvino, with_torch
 from hfnb.options import is_whole
 from hfnb.show import html_figures, size, text_figures
 from hfnb.sizes import weights_of
-from hfnb.spec import DEFAULT_MAX_NEW_TOKENS, ModelSpec, check_batch_size
+from hfnb.spec import DEFAULT_MAX_NEW_TOKENS, ModelSpec, check_backend, check_batch_size
 
-_TIGHT = 0.85
-"""The share of free memory beyond which a model fits only just."""
 _MOST_ROWS = 4096
 
 
@@ -61,6 +61,8 @@ class Estimate:
     """What limits it, where that is not the machine: ``MEM_LIMIT``, a container, ..."""
     largest_batch: int
     """The most rows of these lengths that fit together; 0 if not even one does."""
+    setup_bytes: int = 0
+    """A tokenizer, threads, and what else a first call sets up."""
 
     @property
     def verdict(self) -> Literal["fits", "tight", "does not fit"]:
@@ -68,13 +70,15 @@ class Estimate:
         needed = max(self.total_bytes, self.export_bytes)
         if needed > self.free_bytes:
             return "does not fit"
-        return "tight" if needed > _TIGHT * self.free_bytes else "fits"
+        return "tight" if needed > TIGHT * self.free_bytes else "fits"
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the figures as a person reads them: a label and its text each."""
         limit = f" (by {self.memory_limit})" if self.memory_limit else ""
         parts = [f"weights {size(self.weights_bytes)}", f"keys and values {size(self.kv_bytes)}"]
         parts.append(f"computing {size(self.compute_bytes)}")
+        if self.setup_bytes:
+            parts.append(f"set-up {size(self.setup_bytes)}")
         if self.libraries_bytes:
             parts.append(f"libraries {size(self.libraries_bytes)}")
         shown = [
@@ -153,6 +157,7 @@ def estimate(
     for name, tokens in (("prompt_tokens", prompt_tokens), ("max_new_tokens", max_new_tokens)):
         if not is_whole(tokens) or tokens < 1:
             raise OptionError(f"{name} is a number of tokens, 1 or more; not {tokens!r}.")
+    kept_by_openvino = check_backend(backend) == "openvino"
     spec = ModelSpec(
         model=model,  # type: ignore[arg-type]
         task=task,  # type: ignore[arg-type]
@@ -160,7 +165,7 @@ def estimate(
         device=device,
         dtype=dtype,
         revision=revision,
-        weight_format=check_weight_format(weight_format),
+        weight_format=check_weight_format(weight_format) if kept_by_openvino else weight_format,
         load_options=(("token", token),) if token is not None else (),
     )
     found = _described(spec)
@@ -180,6 +185,7 @@ def estimate(
         prompt_tokens=prompt_tokens,
         max_new_tokens=max_new_tokens,
         weights_bytes=needs.weights,
+        setup_bytes=needs.setup,
         kv_bytes=needs.kv(rows, *lengths),
         compute_bytes=needs.computing(rows, prompt_tokens),
         libraries_bytes=needs.libraries,
@@ -215,6 +221,9 @@ def _needs(spec: ModelSpec, found: Described, place: Device) -> Needs:
             raise OptionError(f"{spec.model!r} holds neither weights nor an exported model.")
         return with_openvino(spec, config, weights, task, place, folder)
     assert weights is not None  # hub.find has checked
+    check_checkpoint(spec, config)
+    if spec.weight_format is not None and place.name == "cpu":
+        raise on_a_cpu(spec)
     return with_torch(spec, config, weights, place, here=folder is not None)
 
 

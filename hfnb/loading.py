@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from hfnb import hardware
+from hfnb import hardware, steps
 from hfnb.engines.registry import load_engine
+from hfnb.engines.telling import Tell, is_watched, say, silent
 from hfnb.errors import OptionError
 from hfnb.options import TEXT_OPTIONS, split_model_kwargs, split_options
 from hfnb.spec import GenerationSpec, ModelSpec, check_backend, check_batch_size
@@ -43,6 +45,7 @@ def load(
     ov_config: Mapping[str, Any] | None = None,
     reproducible: bool = False,
     model_kwargs: dict[str, Any] | None = None,
+    progress: bool | Literal["auto"] = "auto",
     **options: Any,
 ) -> HuggingFacePipeline:
     """Load a model, ready to use with `hfnb.run` and in LangChain chains.
@@ -71,12 +74,16 @@ def load(
             ``{"enable_thinking": False}``.
         batch_size: The most rows computed together, or ``"auto"``.
         weight_format: With OpenVINO: ``"fp32"``, ``"fp16"``, ``"bf16"``, ``"int8"`` or ``"int4"``;
+            with PyTorch on CUDA ``"int8"`` or ``"int4"``, by bitsandbytes (``hfnb[quant]``).
             ``None`` keeps the checkpoint's precision.
         ov_config: OpenVINO's properties, such as ``{"PERFORMANCE_HINT": "LATENCY"}``.
         reproducible: With OpenVINO: compute in float32, keys and values too, so that greedy answers
             are PyTorch's in float32.
         model_kwargs: Further arguments of transformers' ``from_pretrained``, such as
             ``attn_implementation``, ``token`` or ``cache_dir``.
+        progress: Say what is loaded and how (task, backend, dtype, device) before it takes long,
+            and once a session where OpenVINO would be faster. ``"auto"`` says it in notebooks and
+            terminals, not in logs.
         **options: How to generate, by transformers' names (``max_new_tokens``, ``temperature``,
             ``top_p``, ...), ``stop`` and ``seed``; ``src_lang`` and ``tgt_lang`` of a translation;
             ``truncation="value"`` for prompts that are too long. Greedy by default.
@@ -95,35 +102,8 @@ def load(
         >>> llm.invoke("What is the number 72 in french?")
         'soixante-douze'
     """
-    _, generation_options = split_options(options, ())
-    load_options, also = split_model_kwargs(model_kwargs or {})
-    for name, instead in _OWN_ARGUMENTS.items():
-        if name in load_options:
-            raise OptionError(f"model_kwargs has {name!r}: give hfnb.load {instead} instead.")
-    also = {name: value for name, value in also.items() if name not in TEXT_OPTIONS}
-    GenerationSpec.of(**{**also, **generation_options})
-    check_batch_size(batch_size)
-    if check_backend(backend) == "pytorch":
-        for each in device if isinstance(device, (list, tuple)) else (device,):
-            hardware.check_device(each)
-    if chat not in (True, False, "auto"):
-        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
-    spec = ModelSpec(
-        model=model,  # type: ignore[arg-type]
-        task=task,  # type: ignore[arg-type]
-        backend=backend,
-        device=device,  # type: ignore[arg-type]
-        device_map=device_map,
-        dtype=dtype,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        load_options=tuple(load_options.items()),
-        weight_format=weight_format,
-        ov_config=tuple((ov_config or {}).items()),
-        reproducible=reproducible,
-    )
-    engine = load_engine(spec)
+    spec, generation_options = _checked(**locals())
+    engine = load_engine(spec, _tell_for(progress))
     from hfnb.llm import HuggingFacePipeline
 
     return HuggingFacePipeline(
@@ -135,3 +115,77 @@ def load(
         chat=chat,
         chat_template_kwargs=chat_template_kwargs,
     )
+
+
+def check_load(model: str | os.PathLike[str], **options: Any) -> ModelSpec:
+    """Check the arguments of `load` without loading anything, and return what it would load.
+
+    Raises:
+        OptionError: An unknown or impossible argument, with the closest name.
+    """
+    told = inspect.signature(load).bind(model, **options)
+    told.apply_defaults()
+    return _checked(**told.arguments)[0]
+
+
+def _checked(
+    *,
+    model: Any,
+    task: Any,
+    backend: str,
+    device: Any,
+    device_map: Any,
+    dtype: Any,
+    revision: str | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    chat: Any,
+    batch_size: Any,
+    weight_format: str | None,
+    ov_config: Mapping[str, Any] | None,
+    reproducible: bool,
+    model_kwargs: dict[str, Any] | None,
+    progress: Any,
+    options: dict[str, Any],
+    **_of_the_llm: Any,
+) -> tuple[ModelSpec, dict[str, Any]]:
+    """Check the arguments of `load`; return what to load, and the generation options."""
+    _, generation_options = split_options(options, tuple(inspect.signature(load).parameters))
+    load_options, also = split_model_kwargs(model_kwargs or {})
+    for name, instead in _OWN_ARGUMENTS.items():
+        if name in load_options:
+            raise OptionError(f"model_kwargs has {name!r}: give hfnb.load {instead} instead.")
+    also = {name: value for name, value in also.items() if name not in TEXT_OPTIONS}
+    GenerationSpec.of(**{**also, **generation_options})
+    check_batch_size(batch_size)
+    if check_backend(backend) == "pytorch":
+        for each in device if isinstance(device, (list, tuple)) else (device,):
+            hardware.check_device(each)
+    for name, value in (("chat", chat), ("progress", progress)):
+        if value not in (True, False, "auto"):
+            raise OptionError(f"{name} is True, False or 'auto'; not {value!r}.")
+    spec = ModelSpec(
+        model=model,
+        task=task,
+        backend=backend,
+        device=device,
+        device_map=device_map,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+        load_options=tuple(load_options.items()),
+        weight_format=weight_format,
+        ov_config=tuple((ov_config or {}).items()),
+        reproducible=reproducible,
+    )
+    return spec, generation_options
+
+
+def _tell_for(progress: bool | str) -> Tell | None:
+    """Return what takes the lines that are said while a model loads."""
+    if steps.listener() is not None:  # the panel, which shows them itself
+        return steps.tell
+    if progress == "auto":
+        return say if is_watched() else None
+    return say if progress else silent

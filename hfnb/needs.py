@@ -24,7 +24,7 @@ from hfnb.spec import ModelSpec, Task
 _LIBRARIES = {"transformers": 575_000_000, "openvino_genai": 145_000_000, "optimum": 690_000_000}
 """Resident bytes of what a backend imports, by the module that tells whether it has been."""
 _LOOP, _OPENVINO = 20_000_000, 40_000_000
-"""Resident bytes of a tokenizer, of what a first call sets up, and the like."""
+"""Resident bytes of what each sets up: a tokenizer, threads, the tables of a first call."""
 _LAYERS_AT_ONCE = 3
 """How many of a layer's results PyTorch holds at once in a forward pass."""
 
@@ -38,6 +38,8 @@ class Needs:
     """What it computes in; for OpenVINO also what its weights are kept in."""
     weights: int
     """In memory, once loaded."""
+    setup: int
+    """A tokenizer, what a first call sets up, and the like."""
     loading: int
     """The most while it loads."""
     libraries: int
@@ -68,7 +70,7 @@ class Needs:
     def total(self, rows: int, prompt: int, new: int) -> int:
         """Return the most bytes that are taken while it loads and runs."""
         running = self.weights + self.kv(rows, prompt, new) + self.computing(rows, prompt)
-        return self.libraries + max(self.loading, running)
+        return self.libraries + max(self.loading, self.setup + running)
 
 
 def with_torch(
@@ -94,10 +96,15 @@ def with_torch(
     computed = sizes.BYTES.get(dtype, 2)
     # A checkpoint in this dtype is mapped; another is read beside what is made of it.
     loading = in_memory if dtype == weights.dtype else in_memory + weights.file_bytes
+    shown = dtype
+    if spec.weight_format is not None:
+        in_memory = sizes.quantised_bytes(weights, config, spec.weight_format, dtype)
+        shown = f"{dtype}, weights {spec.weight_format}"
     return Needs(
         parameters=weights.parameters,
-        dtype=dtype,
-        weights=in_memory + (_LOOP if on_cpu else 0),
+        dtype=shown,
+        weights=in_memory,
+        setup=_LOOP if on_cpu else 0,
         loading=loading if on_cpu else in_memory,
         libraries=_libraries("transformers") if on_cpu else 0,
         token=sizes.kv_bytes_per_token(config, "f32" if computed >= 4 else "f16"),
@@ -133,7 +140,8 @@ def with_openvino(
     return Needs(
         parameters=parameters,
         dtype=f"{'bf16' if place.bfloat16 else 'f32'}, weights {kept_as}",
-        weights=file + packed + embeddings + _OPENVINO,
+        weights=file + packed + embeddings,
+        setup=_OPENVINO,
         loading=file + packed,
         libraries=_libraries("openvino_genai" if in_batches else "optimum"),
         token=sizes.kv_bytes_per_token(config, "f16"),

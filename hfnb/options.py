@@ -31,7 +31,8 @@ def is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a number, of Python's own or numpy's."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
@@ -115,26 +116,26 @@ def check_option(name: str, value: Any) -> Any:
             raise OptionError(f"{name} is a whole number, {least} or more; not {value!r}.")
         return int(value)
     if name == "temperature":
-        if not _is_number(value) or not 0 <= value < float("inf"):
+        if not is_number(value) or not 0 <= value < float("inf"):
             raise OptionError(
                 f"temperature is a number, 0 or more; not {value!r}. 0 always takes the likeliest "
                 "token, 1 samples from the model's own distribution."
             )
         return float(value)
     if name in _SHARE:
-        if not _is_number(value) or not 0 < value <= 1:
+        if not is_number(value) or not 0 < value <= 1:
             raise OptionError(f"{name} is a share, above 0 and at most 1; not {value!r}.")
         return float(value)
     if name == "min_p":
-        if not _is_number(value) or not 0 <= value <= 1:
+        if not is_number(value) or not 0 <= value <= 1:
             raise OptionError(f"min_p is a share, 0 (off) to 1; not {value!r}.")
         return float(value)
     if name in _POSITIVE:
-        if not _is_number(value) or not 0 < value < float("inf"):
+        if not is_number(value) or not 0 < value < float("inf"):
             raise OptionError(f"{name} is a number above 0; not {value!r}.")
         return float(value)
     if name in _FINITE:
-        if not _is_number(value) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise OptionError(f"{name} is a number; not {value!r}.")
         return float(value)
     if name in _TOKENS:

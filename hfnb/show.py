@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Iterable, Sequence
 
 QUIET = "var(--jp-ui-font-color2, #616161)"
@@ -123,3 +124,10 @@ def printable(text: str) -> str:
         'a\\x1b[31m'
     """
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter front end shows our output."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return getattr(shell, "kernel", None) is not None

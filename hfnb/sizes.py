@@ -17,6 +17,8 @@ _HEADS = ("num_attention_heads", "n_head", "num_heads", "decoder_attention_heads
 _WIDTH = ("hidden_size", "n_embd", "d_model")
 _INNER = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "decoder_ffn_dim")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_PACKED = {"int8": 1.0, "int4": 0.52}
+"""Bytes of a number that bitsandbytes has packed, with its share of the scales."""
 _FOUR_TIMES = 4
 """How much wider the inner layers are than the outer where a config does not say."""
 
@@ -63,6 +65,27 @@ def weights_by(counts: Mapping[str, int], config: Mapping[str, Any], size: int) 
     most = max(counts, key=lambda each: counts[each])
     dtype = _OF_SAFETENSORS.get(most, "float8" if most.startswith("F8") else "int8")
     return Weights(sum(counts.values()), dtype, size)
+
+
+def quantised_bytes(
+    weights: Weights, config: Mapping[str, Any], weight_format: str, dtype: str
+) -> int:
+    """Return the bytes of weights that bitsandbytes keeps in 8 or 4 bits.
+
+    Embeddings and what they are tied to stay numbers of the dtype; so does the last layer.
+
+    Args:
+        weights: What the weight files hold.
+        config: The model's config.json.
+        weight_format: ``"int8"`` or ``"int4"``.
+        dtype: What is computed in; ``"auto"`` is the checkpoint's.
+    """
+    tied = config.get("tie_word_embeddings", True)
+    kept = vocabulary(config) * embedding_width(config) * (1 if tied else 2)
+    kept = min(kept, weights.parameters)
+    itemsize = BYTES.get(weights.dtype if dtype == "auto" else dtype, 2)
+    packed = (weights.parameters - kept) * _PACKED[weight_format]
+    return int(kept * itemsize + packed)
 
 
 def dtype_of(config: Mapping[str, Any]) -> str:

@@ -35,6 +35,8 @@ _DEVICE_MAPS = (
     *("auto", "balanced", "sequential"),
     *("cpu", "cuda", "mps", "xpu", "npu", "disk", "meta"),
 )
+QUANTISED = ("int8", "int4")
+"""What PyTorch can keep weights in that are less than a half-precision number."""
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 _DTYPE_ALIASES = {
     "fp32": "float32",
@@ -130,7 +132,8 @@ class ModelSpec:
             can run code, so it is off unless asked for.
         load_options: Further arguments of ``from_pretrained``, as ``(name, value)`` pairs.
         languages: Source and target of a translation, taken from ``task`` where it names them.
-        weight_format: What OpenVINO keeps weights in; ``None`` keeps the checkpoint's precision.
+        weight_format: What weights are kept in: with OpenVINO any of its formats, with PyTorch
+            ``"int8"`` or ``"int4"``, on CUDA; ``None`` keeps the checkpoint's precision.
         ov_config: OpenVINO's properties, as ``(name, value)`` pairs.
         reproducible: Compute in float32 with OpenVINO, keys and values too.
     """
@@ -204,11 +207,17 @@ class ModelSpec:
                     "is computed in."
                 )
             return
-        for name in ("weight_format", "ov_config", "reproducible"):
+        for name in ("ov_config", "reproducible"):
             if getattr(self, name):
                 raise OptionError(
                     f"{name} is for OpenVINO: pass backend='openvino', or leave it out."
                 )
+        if self.weight_format is not None and self.weight_format not in QUANTISED:
+            raise OptionError(
+                f"weight_format={self.weight_format!r} is OpenVINO's. PyTorch takes "
+                f"{listing(QUANTISED)}, on CUDA; dtype says what it keeps and computes other "
+                "weights in."
+            )
 
 
 def _check_devices(devices: Sequence[object]) -> tuple[str | int, ...]:

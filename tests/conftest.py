@@ -1,5 +1,6 @@
 """What every test stands on: no network, no telemetry, folders of its own, and tiny models."""
 
+import gc
 import os
 import shutil
 import signal
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import cuda_problem
+import hfnb
+from tests.needs import cuda_problem, require
 from tests.tiny_models import build_tiny_model
 
 pytest_plugins = ["tests.engines.fixtures", "tests.hub_process", "tests.jupyter.fixtures"]
@@ -77,10 +79,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=problem))
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is there now, tests and modules, out of Python's search for garbage.
+
+    A model's memory is given back with such a search, which would go through all of it each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _own_journal(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Give each test a journal of its own, or it would find what another one has computed."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(scope="session")
+def _kept_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of exports in which the packaged decoder is, in int8; made once a session."""
+    require("openvino")
+    kept = tmp_path_factory.mktemp("kept-export")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(kept))
+        hfnb.export("hfnb/numbers-fr", weight_format="int8", progress=None)
+    return kept
+
+
+@pytest.fixture
+def export_into(_kept_export: Path) -> Callable[[Path], None]:
+    """`export_into(cache)` leaves in a cache what ``hfnb.export`` of the decoder in int8 would."""
+    return lambda cache: shutil.copytree(_kept_export / "hfnb", cache / "hfnb", dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")

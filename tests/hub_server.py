@@ -167,6 +167,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _refuse(self, status: int, code: str, message: str = "") -> None:
             headers = {"X-Error-Code": code, "X-Error-Message": message or code}
+            if status == 429:  # as the Hub says when to try again: at once
+                headers["ratelimit"] = '"api";r=0;t=0'
             self._send(status, json.dumps({"error": code}).encode(), headers)
 
         def _send(

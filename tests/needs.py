@@ -18,6 +18,7 @@ from tests.jupyter.browser import find_browser
 # What can be required, and the modules that it consists of.
 MODULES = {
     "openvino": ("openvino", "openvino_genai", "openvino_tokenizers", "optimum.intel", "nncf"),
+    "quant": ("bitsandbytes",),
     "ray": ("ray", "pyarrow"),
     "structured": ("xgrammar",),
     "jupyterlab": ("jupyterlab", "ipykernel"),

@@ -59,13 +59,16 @@ def test_a_public_name_resolves_to_its_home_and_is_documented(name: str) -> None
 
 # Classes that a user is given and never makes; their docstrings describe what they hold.
 GIVEN = {
+    "Comparison",
     "Estimate",
     "JournalWarning",
     "PartsResult",
     "Preview",
     "Progress",
+    "Recommendation",
     "RunResult",
     "RunStats",
+    "TightMemoryWarning",
 }
 
 
@@ -152,7 +155,7 @@ LAYERS: list[list[set[str]]] = [
     [{"errors", "escapes", "on_import", "options", "show", "spec", "steps"}],
     [
         {"hardware", "hub", "journal", "journal_file", "measure", "sizes", "weights"}
-        | {"hub_errors", "hub_fetch"}
+        | {"hub_errors", "hub_fetch", "speeds"}
     ],
     [{"engines"}],
     [
@@ -160,7 +163,7 @@ LAYERS: list[list[set[str]]] = [
         | {"machine", "estimating", "needs", "catalogue"},
         {"frame"},
     ],
-    [{"compare"}, {"ray"}, {"accessor"}, {"variables"}],
+    [{"comparing"}, {"ray"}, {"accessor"}, {"variables"}],
     [{"panel"}, {"magics"}],
 ]
 # Rooms of one layer that know each other, and then only inside functions or for type checkers.
@@ -294,10 +297,11 @@ def test_what_installs_names_no_registry() -> None:
 
 
 PURE = (
-    "hfnb.errors hfnb.show hfnb.spec hfnb.engines.base hfnb.engines.chat_template "
-    "hfnb.engines.stopping hfnb.engines.echo hfnb.engines.limits hfnb.engines.task_text "
-    "hfnb.engines.text hfnb.frame.template hfnb.frame.cells hfnb.frame.progress "
-    "hfnb.frame.duplicates hfnb.frame.forecast hfnb.magics.arguments hfnb.magics.prompt "
+    "hfnb.errors hfnb.show hfnb.spec hfnb.comparing.agreement hfnb.comparing.differences "
+    "hfnb.engines.base hfnb.engines.chat_template hfnb.engines.stopping hfnb.engines.echo "
+    "hfnb.engines.limits hfnb.engines.task_text hfnb.engines.telling hfnb.engines.text "
+    "hfnb.frame.template hfnb.frame.cells hfnb.frame.progress hfnb.frame.duplicates "
+    "hfnb.frame.forecast hfnb.magics.arguments hfnb.magics.comparing hfnb.magics.prompt "
     "hfnb.magics.words"
 ).split()
 

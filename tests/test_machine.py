@@ -15,8 +15,8 @@ from hfnb.machine import Device, Devices, Missing
 from tests.needs import require
 
 
-@pytest.fixture(autouse=True)
-def _asked_anew() -> Iterator[None]:
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
     machine._asked.cache_clear()
     yield
     machine._asked.cache_clear()
@@ -52,6 +52,7 @@ def test_looking_at_the_machine_loads_no_backend_and_asks_each_once() -> None:
     assert int(done.stdout.split()[0]) >= 1
 
 
+@pytest.mark.usefixtures("asked_anew")
 def test_a_backend_that_is_not_installed_says_what_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_backend_that_is_not_installed_says_what_installs_it(
     assert found.best("openvino") is None
 
 
+@pytest.mark.usefixtures("asked_anew")
 @pytest.mark.parametrize("backend", ["pytorch", "openvino"])
 def test_a_backend_that_fails_hides_no_other(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     require("openvino")

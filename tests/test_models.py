@@ -13,7 +13,6 @@ import pytest
 
 import hfnb
 from hfnb.errors import OptionError
-from tests.needs import require
 
 Tiny = Callable[[str], Path]
 
@@ -96,10 +95,13 @@ def test_what_was_not_asked_is_said(place: Path) -> None:
 
 
 def test_exports_are_listed_for_openvino_alone(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    export_into: Callable[[Path], None],
 ) -> None:
-    require("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    export_into(tmp_path)
     folder = hfnb.export("hfnb/numbers-fr", weight_format="int8", progress=None)
     (entry,) = hfnb.models(source="exports")
     assert (entry.name, entry.backends, entry.dtype) == ("hfnb/numbers-fr", ("openvino",), "int8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import hfnb
 from bench.models import random_llama
+from hfnb import hardware
 from hfnb.errors import ModelError, OptionError
 from hfnb.session import LoadedModels, current, use
 from tests.needs import require
@@ -154,6 +156,26 @@ def test_a_model_there_is_no_memory_for_names_the_one_that_could_be_unloaded(
     hfnb.unload(llm)
     with pytest.raises(ModelError, match="choose a smaller model, or a smaller format"):
         hfnb.load(tiny_model("gpt2"))
+
+
+def test_a_model_that_only_just_fits_beside_others_warns_and_names_them(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = hfnb.load(tiny_model("gpt2"), dtype="float32").engine.info.weight_bytes
+    hfnb.unload()
+    llm = hfnb.load(NAME, dtype="bfloat16")
+    tight = hardware.Memory(int(weights / 0.9), 10**9, "MEM_LIMIT")
+    monkeypatch.setattr("hfnb.engines.torch_load.memory_of", lambda _device: tight)
+    with pytest.warns(hfnb.TightMemoryWarning) as caught:
+        hfnb.load(tiny_model("gpt2"), dtype="float32")
+    said = str(caught[0].message)
+    assert f"hfnb.unload({NAME!r}) gives that back" in said
+    assert "are free (by MEM_LIMIT)" in said
+    hfnb.unload()
+    del llm
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hfnb.load(tiny_model("gpt2"), dtype="float32")  # alone there is nothing to unload
 
 
 MEASURE = """

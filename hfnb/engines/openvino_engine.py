@@ -17,6 +17,7 @@ from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Promp
 from hfnb.engines.call import Call
 from hfnb.engines.chat_template import template_text, template_variables
 from hfnb.engines.folder_identity import identity_of
+from hfnb.engines.loaded import reload
 from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.openvino_device import reason_of
 from hfnb.engines.openvino_load import parameters_of, weight_bytes_of
@@ -28,7 +29,7 @@ from hfnb.engines.scheduler import Scheduler
 from hfnb.engines.shortage import give_back
 from hfnb.errors import ModelError, ModelFilesError, OptionError
 from hfnb.sizes import kv_bytes_per_token
-from hfnb.spec import GenerationSpec
+from hfnb.spec import GenerationSpec, ModelSpec
 
 _MOST_ROWS = 256
 """The most rows that are decoded together; in larger batches a step only takes longer."""
@@ -71,6 +72,9 @@ class OpenVINOEngine:
         began: float,
     ) -> None:
         self.model = model
+        self.folder = model.folder
+        self.spec: ModelSpec | None = None
+        """What it was loaded by."""
         self._fallback = fallback
         self._other: Engine | None = None
         self._other_lock = threading.Lock()
@@ -184,6 +188,10 @@ class OpenVINOEngine:
     def render(self, chat: Chat) -> str:
         """Return a chat's text, as the model's chat template writes it."""
         return self.model.render(chat)
+
+    def __reduce__(self) -> Any:
+        """Pickle how it was loaded, not the weights: the copy is loaded from the same files."""
+        return reload(self.info.model, self.spec)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenVINOEngine:
         """Return itself: copies of what uses an engine share it."""

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hfnb import hardware, hub
+from hfnb import hardware, hub, steps
 from hfnb.engines.base import Engine
 from hfnb.engines.fits import check_fits
 from hfnb.engines.openvino_device import precisions, with_cache, with_exact
+from hfnb.engines.telling import Tell, choices, silent
 from hfnb.errors import ModelFilesError
 from hfnb.spec import ModelSpec
-from hfnb.steps import tell
 
 _CONSTANT = re.compile(
     r'<data element_type="(f64|f32|f16|bf16|f8\w+|u8|i8|u4|i4|nf4)" shape="([^"]*)" offset="(\d+)"'
@@ -23,7 +23,12 @@ _CONSTANT = re.compile(
 
 
 def load(
-    spec: ModelSpec, files: hub.ModelFiles, device: str, config: dict[str, Any], began: float
+    spec: ModelSpec,
+    files: hub.ModelFiles,
+    device: str,
+    config: dict[str, Any],
+    began: float,
+    tell: Tell | None = None,
 ) -> Engine:
     """Load the model that was found for a specification.
 
@@ -33,6 +38,7 @@ def load(
         device: The OpenVINO device, which is there.
         config: Properties that it knows.
         began: When loading began, by ``time.perf_counter``.
+        tell: Takes lines of text; see `hfnb.engines.registry.load_engine`.
 
     Raises:
         OptionError: ``ov_config`` says something else than ``reproducible``.
@@ -41,21 +47,29 @@ def load(
     """
     if spec.reproducible:
         config = with_exact(config, device)
-    from hfnb.engines.openvino_export import exported
+    from hfnb.engines.openvino_export import exported, show
 
     found = exported(
-        files, weight_format=spec.weight_format, trust_remote_code=spec.trust_remote_code
+        files,
+        weight_format=spec.weight_format,
+        trust_remote_code=spec.trust_remote_code,
+        progress=silent if tell is silent else show,
     )
     if not device.startswith(("GPU", "AUTO")):  # what a GPU has free, OpenVINO does not tell
         check_fits(files.name, weight_bytes_of(found.folder), hardware.tightest_memory())
+    if tell is not None:
+        run = precisions(config, device).get("INFERENCE_PRECISION_HINT", "auto")
+        dtype = f"{run}, weights {found.weight_format}"
+        parameters = parameters_of(found.folder)
+        tell(choices(files.name, files.task, "openvino", dtype, device, parameters))
     shown = functools.partial(_shown, found.weight_format, found.notes, device)
     static = functools.partial(_static, spec, files, found.folder, device, config, shown(config))
     if files.task != "text-generation":
-        tell(f"compiling for {device}")
+        steps.tell(f"compiling for {device}")
         return static("it is an encoder-decoder", began)
     if device.startswith("NPU"):
         return static("an NPU has no paged attention", began)
-    tell(f"compiling for {device}")
+    steps.tell(f"compiling for {device}")
     from hfnb.engines.openvino_engine import OpenVINOEngine
     from hfnb.engines.openvino_model import OpenVINOModel
 

@@ -43,7 +43,7 @@ class StaticEngine(TorchEngine):
         self, loaded: TorchModel, folder: Path, device: str, shown: Mapping[str, str], why: str
     ) -> None:
         super().__init__(loaded)
-        self._folder = folder
+        self.folder = self._ir = folder
         self._why = why
         self.info = dataclasses.replace(
             self.info,
@@ -76,7 +76,7 @@ class StaticEngine(TorchEngine):
     @functools.cached_property
     def fingerprint(self) -> str:
         """What tells this export from any other."""
-        return identity_of(self._folder)
+        return identity_of(self._ir)
 
 
 def load(

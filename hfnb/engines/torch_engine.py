@@ -13,6 +13,7 @@ from hfnb.engines import loaded as in_memory
 from hfnb.engines.base import Chat, Completion, Delta, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
 from hfnb.engines.folder_identity import identity_of
+from hfnb.engines.loaded import reload
 from hfnb.engines.scheduler import Batch, Scheduler
 from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
@@ -21,7 +22,7 @@ from hfnb.engines.torch_plan import auto_rows, budget_of
 from hfnb.engines.torch_processors import ROW_PROCESSOR_OPTIONS
 from hfnb.engines.torch_sampling import TorchSettings
 from hfnb.engines.torch_seq2seq import Seq2SeqBatch
-from hfnb.errors import ModelError, OptionError
+from hfnb.errors import OptionError
 from hfnb.spec import GenerationSpec, ModelSpec
 
 _LOOP_OPTIONS = ROW_PROCESSOR_OPTIONS | frozenset(
@@ -134,14 +135,7 @@ class TorchEngine:
 
     def __reduce__(self) -> Any:
         """Pickle how it was loaded, not the weights: the copy is loaded from the same files."""
-        if self.spec is None:
-            raise ModelError(
-                f"{self.info.model!r} was wrapped, not loaded by its name, so that it can't be "
-                "pickled. Load it with hfnb.load, or from_model_id."
-            )
-        from hfnb.engines.registry import load_engine
-
-        return load_engine, (self.spec,)
+        return reload(self.info.model, self.spec)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TorchEngine:
         """Return itself: copies of what uses an engine share it, as they share a device."""

@@ -1,39 +1,29 @@
-"""Load a model and its tokenizer with PyTorch, and turn prompts into token ids."""
+"""A PyTorch model in memory with its tokenizer: what it is, and its prompts as token ids."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import inspect
-import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-from transformers.utils import logging
 
-from hfnb import hardware, hub, steps
-from hfnb.engines import torch_attention
+from hfnb import hardware
 from hfnb.engines.base import Chat, EngineInfo, Prompt
 from hfnb.engines.chat_template import template_text, template_variables
-from hfnb.engines.fits import check_fits
 from hfnb.engines.in_force import options_in_force
 from hfnb.engines.shortage import give_back
 from hfnb.engines.task_text import TaskText
 from hfnb.engines.text import TextDecoder
-from hfnb.errors import EngineError, MissingExtraError, ModelError, ModelFilesError, OptionError
-from hfnb.show import size
-from hfnb.sizes import weights_of
-from hfnb.spec import GenerationSpec, ModelSpec, Task
+from hfnb.engines.torch_quantised import shown as quantised_shown
+from hfnb.errors import EngineError, ModelError
+from hfnb.spec import GenerationSpec, Task
 
 _PLAIN = GenerationSpec()
 _SAMPLED = 16
 """Values of each weight that a fingerprint looks at."""
-_SMALL = 500_000_000
 _NO_LIMIT = 10**9
 """Tokenizers without a limit say 10**30; no context is as long as this."""
 
@@ -208,6 +198,8 @@ class TorchModel:
     @property
     def parameters(self) -> int:
         """The number of parameters; tied ones count once. 0 where the model does not tell."""
+        if getattr(self.model, "is_loaded_in_4bit", False):
+            return int(self.model.num_parameters())  # it counts two in each byte
         parameters = getattr(self.model, "parameters", None)
         return sum(each.numel() for each in parameters()) if parameters else 0
 
@@ -237,7 +229,10 @@ class TorchModel:
     def info(self, engine: str) -> EngineInfo:
         """Describe what runs, for the statistics."""
         places = placement(self.model)
-        shown = ", ".join(f"{count} on {place}" for place, count in places.items())
+        notes = [quantised_shown(self.model)]
+        if len(places) > 1:
+            shown = ", ".join(f"{count} on {place}" for place, count in places.items())
+            notes.append(f"device_map: parts of the model are {shown}")
         return EngineInfo(
             engine=engine,
             backend="openvino" if "openvino" in type(self.model).__module__ else "pytorch",
@@ -251,7 +246,7 @@ class TorchModel:
             load_s=self.load_s,
             chat_template=template_text(self.chat_template),
             template_variables=template_variables(self.chat_template),
-            note=f"device_map: parts of the model are {shown}" if len(places) > 1 else "",
+            note="; ".join(filter(None, notes)),
             weight_bytes=self.weight_bytes,
         )
 
@@ -267,75 +262,6 @@ class TorchModel:
             getattr(torch, self.device.type).empty_cache()
 
 
-def load(spec: ModelSpec, files: hub.ModelFiles, began: float) -> TorchModel:
-    """Load the model that was found for a specification.
-
-    ``began`` is when the caller began, by ``time.perf_counter``: importing torch counts too.
-
-    Raises:
-        ModelFilesError: transformers can't make a model of the files.
-        DeviceError: This machine does not have the device.
-    """
-    place: dict[str, Any] = {}
-    if spec.device_map is None:
-        device = hardware.find_device(spec.one_device)
-        _check_fits(spec, files, device)
-    else:
-        place["device_map"] = spec.device_map
-        device = hardware.find_device("auto")
-    common = {"trust_remote_code": spec.trust_remote_code}
-    family = AutoModelForCausalLM if files.task == "text-generation" else AutoModelForSeq2SeqLM
-    try:
-        tokenizer = _tokenizer(files.folder, **common)
-        with _told(files.folder):
-            loaded: Any = family.from_pretrained(
-                files.folder,
-                dtype=_dtype(spec, files, device),
-                use_safetensors=None if spec.allow_pickle else True,
-                output_loading_info=True,
-                **common,
-                **place,
-                **dict(spec.load_options),
-            )
-    except ImportError as error:  # for quantised weights, for instance
-        raise MissingExtraError(f"{spec.model!r} could not be loaded: {error}") from error
-    except Exception as error:  # many libraries read these files, each with its own exceptions
-        raise ModelFilesError(
-            f"{spec.model!r} could not be loaded: {type(error).__name__}: {error}"
-        ) from error
-    model, info = loaded
-    if missing := sorted(info["missing_keys"]):
-        raise ModelFilesError(
-            f"{spec.model!r} lacks {len(missing)} of its weights, such as {missing[0]!r}: "
-            "transformers would make them up at random. Get the model again."
-        )
-    if spec.device_map is None:
-        model.to(device)
-    elif _input_device(model).type == "meta":
-        raise OptionError(
-            f"device_map={spec.device_map!r} has put all of {spec.model!r} on disk, and no device "
-            "is left to compute it. Give max_memory more, or leave device_map out."
-        )
-    model.eval()
-    if device.type == "cpu" and files.task == "text-generation":
-        torch_attention.use(model)
-    return wrap(
-        model,
-        tokenizer,
-        files.name,
-        files.task,
-        languages=spec.languages,
-        load_s=time.perf_counter() - began,
-    )
-
-
-def _check_fits(spec: ModelSpec, files: hub.ModelFiles, device: torch.device) -> None:
-    weights = weights_of(files.folder, files.config)
-    if weights is not None:
-        dtype = str(_dtype(spec, files, device)).removeprefix("torch.")
-        check_fits(spec.model, weights.bytes_as(dtype), memory_of(device))
-
-
 def memory_of(device: torch.device) -> hardware.Memory:
     """Return how much of a device's memory is free."""
     if device.type != "cuda":  # what is not the host's own has no common way to ask
@@ -343,29 +269,6 @@ def memory_of(device: torch.device) -> hardware.Memory:
     free, most = torch.cuda.mem_get_info(device)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return hardware.Memory(free + kept, most)
-
-
-def _tokenizer(folder: Path, **options: Any) -> Any:
-    with warnings.catch_warnings():
-        # Marian's recommends a package for its method "normalize", which transformers never calls.
-        warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
-        return AutoTokenizer.from_pretrained(folder, **options)
-
-
-@contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Tell who listens that weights are read; else transformers shows a bar, if it is worth it."""
-    count = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
-    steps.tell(f"reading the weights ({size(count)})")
-    alone = steps.listener() is None
-    if (count > _SMALL and alone) or not logging.is_progress_bar_enabled():
-        yield
-        return
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def wrap(
@@ -394,7 +297,7 @@ def wrap(
         tokenizer=tokenizer,
         name=name,
         task=task,
-        device=_input_device(model),
+        device=input_device(model),
         eos_ids=frozenset(eos),
         pad_id=pad,
         context_length=_context_length(config, tokenizer),
@@ -419,7 +322,7 @@ def placement(model: Any) -> dict[str, int]:
     return places
 
 
-def _input_device(model: Any) -> torch.device:
+def input_device(model: Any) -> torch.device:
     """Return the device that a model wants its inputs on.
 
     Weights that Accelerate left on disk stand on the device "meta", where nothing can be computed.
@@ -427,20 +330,6 @@ def _input_device(model: Any) -> torch.device:
     hook = getattr(model, "_hf_hook", None)
     told = getattr(hook, "execution_device", None)
     return torch.device(model.device if told is None else told)
-
-
-def _dtype(spec: ModelSpec, files: hub.ModelFiles, device: torch.device) -> Any:
-    """Choose bfloat16 where the device multiplies it, else what the checkpoint has."""
-    if spec.dtype != "auto":
-        return getattr(torch, spec.dtype)
-    if "quantization_config" in files.config:
-        return "auto"
-    stored = files.config.get("dtype") or files.config.get("torch_dtype")
-    if hardware.multiplies_bfloat16(device):
-        return torch.bfloat16
-    if stored == "float16" and device.type == "cpu":
-        return torch.float32  # a CPU that must emulate half precision is slower by far
-    return "auto"
 
 
 def _context_length(config: Any, tokenizer: Any) -> int | None:

@@ -106,7 +106,7 @@ _RULES: dict[str, Callable[[list[Any]], Any]] = {
     ),
     **dict.fromkeys("latency_shared chat".split(), any),
     **dict.fromkeys("latency_p50_s latency_p95_s".split(), _none),
-    **dict.fromkeys("model engine backend device dtype".split(), _first),
+    **dict.fromkeys("model task engine backend device dtype".split(), _first),
     **dict.fromkeys("path note".split(), _said),
     # `combine` makes these from other figures too; samples are kept by who watches the whole.
     **dict.fromkeys("rows_per_s tokens_per_s padding".split(), _first),

@@ -38,6 +38,7 @@ def manifest_of(run: Run, stats: RunStats, history: tuple[dict[str, Any], ...]) 
         ),
         "model": {
             "name": stats.model,
+            "task": stats.task,
             "fingerprint": run.fingerprint,
             "engine": stats.engine,
             "backend": stats.backend,

@@ -49,20 +49,21 @@ def engine_of(llm: object) -> Engine:
 
 
 def load_model(
-    model: HuggingFacePipeline | Engine | str, *, load: bool = True
+    model: HuggingFacePipeline | Engine | str, *, load: bool = True, quiet: bool = False
 ) -> tuple[Engine, Settings]:
     """Return a model's engine, and how it was set up.
 
     Args:
         model: What `check_model` returned.
         load: Whether it will be asked; if not, a name is checked and nothing is loaded.
+        quiet: Say nothing while it loads.
     """
     if isinstance(model, str):
         if not load:
             return _engine_for_no_rows(model), Settings()
         from hfnb.loading import load as load_by_name
 
-        model = load_by_name(model)
+        model = load_by_name(model, progress=False if quiet else "auto")
     if is_engine(model):
         return model, Settings()
     llm: Any = model

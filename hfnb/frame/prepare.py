@@ -113,8 +113,10 @@ def check(
     return Checked(job, given, most, check_model(llm, parts), told, chat, batch_size)
 
 
-def with_model(checked: Checked) -> tuple[Job, Engine]:
+def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
     """Load the model where only its name is given, and return the whole job and its engine.
+
+    ``quiet`` says nothing while it loads.
 
     Raises:
         OptionError: The model's own options and the given ones do not go together.
@@ -122,7 +124,7 @@ def with_model(checked: Checked) -> tuple[Job, Engine]:
     """
     job, given, _, model, options, chat, batch_size = checked
     rows_expected = len(job.frame) > 0 if given.source is None else given.source.rows != 0
-    engine, settings = load_model(model, load=rows_expected)
+    engine, settings = load_model(model, load=rows_expected, quiet=quiet)
     generation = settings.generation.merge(**options)
     _check_sequences(generation)
     use_chat = decide_chat(settings.chat if chat is None else chat, engine)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TextIO
 
 from hfnb.errors import OptionError
+from hfnb.show import in_notebook
 
 DRAW_EVERY_S = 0.25
 _LOG_EVERY_S = 30.0
@@ -211,10 +212,3 @@ def display_for(progress: object) -> Display:
     if callable(progress):
         return Callback(progress)
     raise OptionError(f"progress is True, False, or a function of a Progress; not {progress!r}.")
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter front end shows our output."""
-    module = sys.modules.get("IPython")
-    shell = module.get_ipython() if module is not None else None
-    return getattr(shell, "kernel", None) is not None

@@ -144,7 +144,7 @@ def run(
     if source is not None and not wait:
         raise OptionError("wait=False is for a frame in memory: with out, hfnb.run waits.")
     display = display_for(progress)
-    job, engine = with_model(checked)
+    job, engine = with_model(checked, quiet=progress is False)
     if source is not None and folder is not None:
         parts = partial(stream, source, folder, job, engine, part_rows=size, limit=checked.limit)
         return follow_parts(parts, display)

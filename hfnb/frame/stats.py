@@ -67,6 +67,7 @@ class RunStats:
     peak_device_bytes: int | None
     """The most memory allocated on the accelerator; ``None`` on a CPU."""
     model: str
+    task: str
     engine: str
     path: str
     """The way the engine took, where it has several, and why."""
@@ -140,6 +141,8 @@ class RunStats:
             tokens += f" · {self.shortened:,} prompts shortened by {self.tokens_lost:,}"
         shown.append(("tokens", tokens))
         how = [self.model, self.backend, self.dtype, self.device, self.path or self.engine]
+        if self.task != "text-generation":
+            how.insert(1, self.task)
         if self.note and self.note not in self.path:
             how.append(self.note)
         if self.chat:
@@ -204,6 +207,7 @@ def stats_of(
         run_rss_bytes=max(0, memory.peak_bytes - memory.start_bytes),
         peak_device_bytes=memory.peak_device_bytes if info.device != "cpu" else None,
         model=info.model,
+        task=info.task,
         engine=info.engine,
         path=work.path,
         backend=info.backend,

@@ -81,7 +81,7 @@ LOADING: dict[str, Option] = {
     "--device-map": Option("device_map", "how it is spread over devices", "MAP"),
     "--dtype": Option("dtype", "what it computes in", "DTYPE", DTYPES, read=str),
     "--weight-format": Option(
-        *("weight_format", "how OpenVINO keeps its weights", "FORMAT"),
+        *("weight_format", "how its weights are kept", "FORMAT"),
         ("fp32", "fp16", "bf16", "int8", "int4"),
         read=str,
     ),

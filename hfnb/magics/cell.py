@@ -109,7 +109,9 @@ def run_cell(cell: Cell, models: Models) -> RunResult:
         ModelError: The model can't be found, read or run.
         KeyboardInterrupt: As it came, with the partial result as its ``result``.
     """
-    llm = models.load(cell.model, cell.loading) if isinstance(cell.model, str) else cell.model
+    llm = cell.model
+    if isinstance(llm, str):
+        llm = models.load(llm, cell.loading, quiet=cell.quiet)
     session.use(llm)
     progress: Any = False if cell.quiet else "auto"
     result: RunResult = run(

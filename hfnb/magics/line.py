@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from hfnb import journal, session
 from hfnb.catalogue.listing import models
+from hfnb.comparing.compare import last_comparison
 from hfnb.errors import OptionError, closest, listing
-from hfnb.frame.progress import in_notebook
 from hfnb.frame.result import last_result
 from hfnb.hardware import memory_free
 from hfnb.machine import devices
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, read_arguments
 from hfnb.magics.namespace import table_of
 from hfnb.magics.words import Word, split
-from hfnb.show import count, size
+from hfnb.show import count, in_notebook, size
 from hfnb.variables import is_model, tables
 
 if TYPE_CHECKING:
@@ -94,6 +94,15 @@ def _last(magics: HfnbMagics, words: Sequence[Word]) -> Any:
     return result
 
 
+def _compare(magics: HfnbMagics, words: Sequence[Word]) -> Any:
+    if words or (found := last_comparison()) is None:
+        raise OptionError(
+            "%hfnb compare shows the last comparison. One is made by a cell: %%hfnb compare df "
+            "MODEL MODEL,backend=openvino, and the prompt in the lines below it."
+        )
+    return found
+
+
 def _journal(magics: HfnbMagics, words: Sequence[Word]) -> Any:
     _nothing(words, "journal")
     return journal.entries()
@@ -114,6 +123,7 @@ COMMANDS: dict[str, Callable[[HfnbMagics, Sequence[Word]], Any]] = {
     "devices": _devices,
     "status": _status,
     "last": _last,
+    "compare": _compare,
     "journal": _journal,
     "help": _help,
 }

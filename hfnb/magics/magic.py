@@ -14,9 +14,11 @@ from traitlets import Float, Int, Unicode
 from hfnb.errors import HfnbError
 from hfnb.magics.arguments import in_options
 from hfnb.magics.cell import read_cell, run_cell
+from hfnb.magics.comparing import compare_cell, is_compare
 from hfnb.magics.line import run_line
 from hfnb.magics.model import Models
 from hfnb.magics.shown import Shown
+from hfnb.magics.words import split
 
 
 @magics_class
@@ -70,6 +72,9 @@ class HfnbMagics(Magics):
         %%hfnb df --into answer --stop "\n"
         What is the number {i} in french?
 
+        %%hfnb compare df hfnb/numbers-fr hfnb/numbers-fr,backend=openvino
+        What is the number {i} in french?
+
         {i} is a column of df. The cell shows the answers with their latency, and returns a new
         table: it is in _, or in a variable with -o NAME. df stays as it is. Often used:
 
@@ -79,7 +84,11 @@ class HfnbMagics(Magics):
         --max-new-tokens N       and all other generation options of transformers
         """
         with usage_errors():
-            return run_line(self, line) if cell is None else self._run(line, cell)
+            if cell is None:
+                return run_line(self, line)
+            if is_compare(words := split(line), self.names):
+                return compare_cell(words[1:], cell, self.names)
+            return self._run(line, cell)
 
     def _run(self, line: str, body: str) -> Any:
         settings = {

@@ -54,12 +54,15 @@ class Models:
             return in_use
         return model
 
-    def load(self, model: str, options: Mapping[str, Any]) -> HuggingFacePipeline:
+    def load(
+        self, model: str, options: Mapping[str, Any], *, quiet: bool = False
+    ) -> HuggingFacePipeline:
         """Load a model, and make it the one in use.
 
         Args:
             model: What `hfnb.load` takes.
             options: Its options.
+            quiet: Say nothing while it loads.
 
         Raises:
             ModelError: It can't be found or read.
@@ -67,7 +70,7 @@ class Models:
         """
         from hfnb.loading import load
 
-        llm = load(model, **options)
+        llm = load(model, progress=False if quiet else "auto", **options)
         self._loaded = weakref.ref(llm.engine), model, dict(options)
         session.use(llm)
         return llm

@@ -165,7 +165,7 @@ def test_wrong_arguments_are_refused_before_anything_is_loaded(
     def load(*_: Any) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("hfnb.engines.torch_model.load", load)
+    monkeypatch.setattr("hfnb.engines.torch_load.load", load)
     with pytest.raises(error, match=words):
         HuggingFacePipeline.from_model_id(
             str(tiny_model("llama")), **{"task": "text-generation", **arguments}

@@ -573,7 +573,7 @@ def test_wrong_arguments_are_found_before_the_model_is_loaded(
     def load(*_: Any) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("hfnb.engines.torch_model.load", load)
+    monkeypatch.setattr("hfnb.engines.torch_load.load", load)
     with pytest.raises(OptionError, match=words):
         HuggingFacePipeline.from_model_id("hfnb/numbers-fr", "text-generation", **arguments)
 

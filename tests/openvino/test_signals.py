@@ -6,16 +6,17 @@ import sys
 import pytest
 
 from tests.needs import require
+from tests.openvino.engines import exported
 
 require("openvino")
 
 CHILD = """
-import faulthandler, gc, signal
+import faulthandler, gc, signal, sys
 faulthandler.enable()  # with it, Python's signal handlers run on a stack of their own
 import hfnb
 for _ in range(2):
-    llm = hfnb.load("hfnb/numbers-fr", backend="openvino", weight_format="fp32")
-    llm.invoke("What is the number 7 in french?")
+    llm = hfnb.load(sys.argv[1], backend="openvino")
+    llm.invoke("What is the number 7 in french?", max_new_tokens=8)
     del llm
     gc.collect()
 try:
@@ -29,6 +30,9 @@ except KeyboardInterrupt:
 def test_an_interrupt_after_a_model_was_unloaded_does_not_crash() -> None:
     """What was loaded with the model had left the thread a signal stack in memory that was gone."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, str(exported("llama"))],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["interrupted"]), done.stderr

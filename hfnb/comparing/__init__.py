@@ -1,0 +1,1 @@
+"""The same rows through several models: `hfnb.compare`, and `hfnb.recommend` over it."""

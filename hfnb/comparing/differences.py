@@ -1,0 +1,139 @@
+"""The rows in which candidates disagree, with the words marked that differ."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rapidfuzz.distance import Indel
+
+from hfnb.comparing.agreement import exact_match
+from hfnb.frame.cells import is_null, text_of
+from hfnb.show import html_table, printable, text_table
+
+_SHOWN = 20
+_WIDTH = 60
+_PIECE = re.compile(r"\s+|\w+|[^\w\s]")
+Piece = tuple[str, bool]
+"""Some text, and whether it differs."""
+
+
+class Differences:
+    """The rows in which candidates disagree; `data` holds them, and it shows itself as a table.
+
+    In the table, words of an answer that the first candidate's has not are marked.
+    """
+
+    def __init__(
+        self, inputs: pd.DataFrame, answers: Mapping[str, Sequence[str | None]], total: int
+    ) -> None:
+        self._inputs = inputs
+        self._answers = {name: list(texts) for name, texts in answers.items()}
+        self._total = total
+
+    @property
+    def data(self) -> pd.DataFrame:
+        """The input columns of these rows, and a column of answers for each candidate."""
+        frame = self._inputs.copy()
+        for name, texts in self._answers.items():
+            frame[name] = pd.array(texts, dtype="string")
+        return frame
+
+    def __len__(self) -> int:
+        """Return the number of rows in which candidates disagree."""
+        return len(self._inputs)
+
+    def __repr__(self) -> str:
+        head, rows = self._table()
+        lines = [[_cut(_as_text(cell)) for cell in row] for row in rows]
+        return text_table(head, lines, self._notes()) if lines else self._notes()[0]
+
+    def _repr_html_(self) -> str:
+        head, rows = self._table()
+        body = "".join(
+            "<tr>"
+            + "".join(f'<td style="text-align: left">{_as_html(each)}</td>' for each in row)
+            + "</tr>"
+            for row in rows
+        )
+        table = html_table(head, [], self._notes(), name="hfnb-differences")
+        return table.replace("<tbody></tbody>", f"<tbody>{body}</tbody>", 1)
+
+    def _table(self) -> tuple[list[str], list[list[list[Piece]]]]:
+        """Return the head and the first rows; each cell is what of it differs."""
+        head = ["", *map(str, self._inputs.columns), *self._answers]
+        rows = []
+        for at in range(min(_SHOWN, len(self))):
+            cells = [[(_shown(self._inputs.index[at]), False)]]
+            cells += [[(_shown(value), False)] for value in self._inputs.iloc[at]]
+            texts = [each[at] for each in self._answers.values()]
+            cells += [marked(texts[0], text) for text in texts]
+            rows.append(cells)
+        return head, rows
+
+    def _notes(self) -> list[str]:
+        if not len(self):
+            return [f"no row of {self._total:,} has different answers"]
+        shown = f"; the first {_SHOWN}" if len(self) > _SHOWN else ""
+        return [f"{len(self):,} of {self._total:,} rows have different answers{shown}"]
+
+
+def differing(answers: Mapping[str, Sequence[str | None]]) -> list[int]:
+    """Return the positions of rows whose answers are not all the same; white space around apart."""
+    texts = list(answers.values())
+    return [
+        at
+        for at, row in enumerate(zip(*texts, strict=True))
+        if any(not _same(row[0], each) for each in row[1:])
+    ]
+
+
+def _same(text: str | None, other: str | None) -> bool:
+    if text is None or other is None:
+        return text is other
+    return bool(exact_match(text, other))
+
+
+def marked(base: str | None, text: str | None) -> list[Piece]:
+    """Return a text in pieces, and whether each differs from what another text has.
+
+    Example:
+        >>> marked("cent deux", "cent trois")
+        [('cent ', False), ('trois', True)]
+    """
+    if text is None:
+        return [("no answer", base is not None)]
+    before, now = _PIECE.findall(base or ""), _PIECE.findall(text)
+    pieces: list[Piece] = []
+    for block in Indel.opcodes(before, now):
+        found = "".join(now[block.dest_start : block.dest_end])
+        if found:
+            pieces.append((found, block.tag != "equal"))
+    return pieces or [("", False)]
+
+
+def _shown(value: Any) -> str:
+    return "" if is_null(value) else text_of(value)
+
+
+def _as_text(pieces: Sequence[Piece]) -> str:
+    return "".join(f"[{text}]" if differs else text for text, differs in pieces)
+
+
+def _cut(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= _WIDTH else shown[: _WIDTH - 1] + "…"
+
+
+def _as_html(pieces: Sequence[Piece]) -> str:
+    return (
+        '<span style="white-space: pre-wrap">'
+        + "".join(
+            f"<mark>{html.escape(text)}</mark>" if differs else html.escape(text)
+            for text, differs in pieces
+        )
+        + "</span>"
+    )
