@@ -152,7 +152,7 @@ LAYERS: list[list[set[str]]] = [
     [{"errors", "escapes", "on_import", "options", "show", "spec", "steps"}],
     [
         {"hardware", "hub", "journal", "journal_file", "measure", "sizes", "weights"}
-        | {"hub_errors", "hub_fetch"}
+        | {"hub_errors", "hub_fetch", "schema"}
     ],
     [{"engines"}],
     [

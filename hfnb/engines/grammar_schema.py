@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hfnb.errors import MissingExtraError
+from hfnb.errors import MissingExtraError, OptionError
 from hfnb.options import is_whole
+from hfnb.spec import Grammar
 
 _LONGEST = 128
 """The longest minLength or maxLength of a JSON schema that is enforced, in characters."""
@@ -25,6 +26,7 @@ _SAFE_FORMATS = {
     "relative-json-pointer": f"(0|[1-9][0-9]*)(#|{_POINTER})",
 }
 """Formats in which xgrammar writes what a JSON string must escape, as patterns that need none."""
+_OF_LENGTH = re.compile(r"\.\{\d+,\d*\}")
 _INSTANCES = frozenset({"const", "default", "enum", "examples"})
 """Keywords of a JSON schema whose values are no schemas."""
 _UNENFORCED = frozenset(
@@ -35,6 +37,20 @@ _UNENFORCED = frozenset(
 )  # fmt: skip
 
 
+def has_pattern(schema: Any) -> bool:
+    """Whether a schema of `safe_schema` has a pattern, beside those that say a length."""
+    if isinstance(schema, list):
+        return any(map(has_pattern, schema))
+    if not isinstance(schema, dict):
+        return False
+    pattern = schema.get("pattern")
+    if "patternProperties" in schema or (
+        isinstance(pattern, str) and not _OF_LENGTH.fullmatch(pattern)
+    ):
+        return True
+    return any(has_pattern(each) for name, each in schema.items() if name not in _INSTANCES)
+
+
 def need_xgrammar(what: str = "A grammar for the answer") -> None:
     """Raise `MissingExtraError` where the package that holds answers to a grammar is missing."""
     try:
@@ -43,6 +59,34 @@ def need_xgrammar(what: str = "A grammar for the answer") -> None:
         raise MissingExtraError(
             f'{what} needs the package xgrammar. Install it with: pip install "hfnb[structured]"'
         ) from error
+
+
+def check_grammar(grammar: Grammar) -> None:
+    """Check that a grammar can be compiled, and holds an answer to all that a JSON schema says.
+
+    Raises:
+        MissingExtraError: xgrammar is not installed.
+        OptionError: Why it can't.
+    """
+    need_xgrammar("A schema")
+    import xgrammar
+
+    unenforced: set[str] = set()
+    try:
+        if grammar.kind == "json_schema":
+            schema = json.dumps(safe_schema(json.loads(grammar.text), unenforced))
+            xgrammar.Grammar.from_json_schema(schema, any_whitespace=False)
+        elif grammar.kind == "regex":
+            xgrammar.Grammar.from_regex(grammar.text)
+        elif grammar.kind == "ebnf":
+            xgrammar.Grammar.from_ebnf(grammar.text)
+    except (RuntimeError, ValueError, TypeError, RecursionError) as error:
+        raise OptionError(
+            f"The schema asks for what an answer can't be held to: {reason_of(error)}"
+        ) from error
+    if unenforced:
+        names = ", ".join(sorted(unenforced))
+        raise OptionError(f"The schema asks for what an answer can't be held to: {names}.")
 
 
 def safe_tag(value: Any, unenforced: set[str]) -> Any:

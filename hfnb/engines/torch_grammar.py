@@ -23,7 +23,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from hfnb.engines.grammar_schema import need_xgrammar, reason_of, safe_schema, safe_tag
+from hfnb.engines.grammar_schema import (
+    has_pattern,
+    need_xgrammar,
+    reason_of,
+    safe_schema,
+    safe_tag,
+)
+from hfnb.engines.grammar_text import grammar_text
 from hfnb.engines.torch_model import TorchModel
 from hfnb.errors import EngineError, ModelError, OptionError
 from hfnb.spec import Grammar
@@ -392,9 +399,12 @@ def _compile(compiler: Any, grammar: Grammar, width: int, eos: tuple[int, ...]) 
     try:
         if grammar.kind == "json_schema":
             schema = safe_schema(json.loads(grammar.text), unenforced)
-            compiled = compiler.compile_json_schema(
-                json.dumps(schema), any_whitespace=False, strict_mode=True
-            )
+            if has_pattern(schema):
+                compiled = compiler.compile_grammar(grammar_text(grammar))
+            else:
+                compiled = compiler.compile_json_schema(
+                    json.dumps(schema), any_whitespace=False, strict_mode=True
+                )
         elif grammar.kind == "regex":
             compiled = compiler.compile_regex(grammar.text)
         elif grammar.kind == "ebnf":
