@@ -19,7 +19,7 @@ from tests.jupyter.browser import find_browser
 MODULES = {
     "openvino": ("openvino", "openvino_genai", "openvino_tokenizers", "optimum.intel", "nncf"),
     "ray": ("ray", "pyarrow"),
-    "structured": ("xgrammar",),
+    "structured": ("xgrammar", "jsonschema"),
     "jupyterlab": ("jupyterlab", "ipykernel"),
     "langchain_huggingface": ("langchain_huggingface",),
     "num2words": ("num2words",),

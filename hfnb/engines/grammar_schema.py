@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hfnb.errors import MissingExtraError, OptionError
+from hfnb.errors import MissingExtraError
 from hfnb.options import is_whole
-from hfnb.spec import Grammar
 
 _LONGEST = 128
 """The longest minLength or maxLength of a JSON schema that is enforced, in characters."""
@@ -59,34 +58,6 @@ def need_xgrammar(what: str = "A grammar for the answer") -> None:
         raise MissingExtraError(
             f'{what} needs the package xgrammar. Install it with: pip install "hfnb[structured]"'
         ) from error
-
-
-def check_grammar(grammar: Grammar) -> None:
-    """Check that a grammar can be compiled, and holds an answer to all that a JSON schema says.
-
-    Raises:
-        MissingExtraError: xgrammar is not installed.
-        OptionError: Why it can't.
-    """
-    need_xgrammar("A schema")
-    import xgrammar
-
-    unenforced: set[str] = set()
-    try:
-        if grammar.kind == "json_schema":
-            schema = json.dumps(safe_schema(json.loads(grammar.text), unenforced))
-            xgrammar.Grammar.from_json_schema(schema, any_whitespace=False)
-        elif grammar.kind == "regex":
-            xgrammar.Grammar.from_regex(grammar.text)
-        elif grammar.kind == "ebnf":
-            xgrammar.Grammar.from_ebnf(grammar.text)
-    except (RuntimeError, ValueError, TypeError, RecursionError) as error:
-        raise OptionError(
-            f"The schema asks for what an answer can't be held to: {reason_of(error)}"
-        ) from error
-    if unenforced:
-        names = ", ".join(sorted(unenforced))
-        raise OptionError(f"The schema asks for what an answer can't be held to: {names}.")
 
 
 def safe_tag(value: Any, unenforced: set[str]) -> Any:

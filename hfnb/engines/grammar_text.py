@@ -63,6 +63,23 @@ def grammar_text(grammar: Grammar) -> str:
         ) from error
 
 
+def check_grammar(grammar: Grammar) -> None:
+    """Check that a grammar can be compiled, and holds an answer to all that a JSON schema says.
+
+    Raises:
+        MissingExtraError: xgrammar is not installed.
+        OptionError: Why it can't.
+    """
+    need_xgrammar("A schema")
+    grammar_text(grammar)
+    unenforced: set[str] = set()
+    if grammar.kind == "json_schema":
+        safe_schema(json.loads(grammar.text), unenforced)
+    if unenforced:
+        names = ", ".join(sorted(unenforced))
+        raise OptionError(f"The schema asks for what an answer can't be held to: {names}.")
+
+
 def _open_ends(text: str) -> str:
     """Write a repetition without end as ``{2,}``, where the package writes ``{2, -1}``."""
     return _PIECE.sub(lambda at: f"{{{at['least']},}}" if at["least"] else at[0], text)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Engine
-from hfnb.engines.grammar_schema import check_grammar
+from hfnb.engines.grammar_text import check_grammar
 from hfnb.errors import OptionError, TemplateError, closest
 from hfnb.frame.given import Given, read_given
 from hfnb.frame.job import Job

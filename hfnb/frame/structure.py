@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from hfnb.engines.base import Chat, Completion, Prompt
 from hfnb.errors import AnswerError, OptionError
 from hfnb.frame.outputs import strings_of
-from hfnb.schema.answer import cells_of, read_answer
+from hfnb.schema.answer import as_float, cells_of, read_answer
 from hfnb.schema.fields import Column
 from hfnb.schema.read import Schema, described, read_schema
 from hfnb.spec import Grammar
@@ -242,14 +241,11 @@ def _for_arrow(column: Column, cells: Sequence[Any]) -> list[Any]:
     if column.kind != "list" or column.items is None:
         return list(cells)
     items = column.items
-    return [None if c is None else _for_arrow(items, [_number(items, v) for v in c]) for c in cells]
+    return [None if c is None else _for_arrow(items, list(map(_item(items), c))) for c in cells]
 
 
-def _number(items: Column, value: Any) -> Any:
-    """Return a list's number as 64 bits hold it: an integer may have hundreds of digits."""
-    if items.kind != "number" or value is None:
-        return value
-    try:
-        return float(value)
-    except OverflowError:
-        return math.copysign(math.inf, value)
+def _item(items: Column) -> Callable[[Any], Any]:
+    """Return what makes of a list's item what Arrow holds."""
+    if items.kind != "number":
+        return lambda value: value
+    return lambda value: None if value is None else as_float(value)

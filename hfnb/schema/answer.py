@@ -116,6 +116,14 @@ def cells_of(columns: Sequence[Column], value: Any) -> list[Any]:
     return [_cell(column, _at(value, column.path)) for column in columns]
 
 
+def as_float(value: float) -> float:
+    """Return a number as 64 bits hold it: JSON may have an integer of hundreds of digits."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _at(value: Any, path: Sequence[str]) -> Any:
     for name in path:
         if not isinstance(value, dict):
@@ -128,10 +136,7 @@ def _cell(column: Column, value: Any) -> Any:
     if value is None:
         return None
     if column.kind == "number":
-        try:
-            return float(value)
-        except OverflowError:  # an integer of hundreds of digits
-            return math.copysign(math.inf, value)
+        return as_float(value)
     if column.kind == "integer":
         if not LEAST_INTEGER <= value <= MOST_INTEGER:
             raise AnswerError(f"{value} is an integer beyond 64 bits.", str(value))

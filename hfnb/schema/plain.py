@@ -90,8 +90,11 @@ def types_of(alternative: Alternative) -> set[str]:
         return {type_of(each) for each in alternative.values}
     if isinstance(alternative, Simple):
         return {alternative.type}
-    names: dict[Any, str] = {Number: "number", Text: "string", Array: "array", Object: "object"}
-    return {names[type(alternative)]}
+    if isinstance(alternative, Number):
+        return {"number"}
+    if isinstance(alternative, Text):
+        return {"string"}
+    return {"array" if isinstance(alternative, Array) else "object"}
 
 
 def type_of(value: Any) -> str:
@@ -102,7 +105,9 @@ def type_of(value: Any) -> str:
         return "boolean"
     if isinstance(value, (int, float)):
         return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
 def refused(why: str) -> OptionError:

@@ -57,7 +57,7 @@ class Schema:
     """What an answer matches, where it is text of a form."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The JSON schema as it was given, or as pydantic makes it of a type."""
-    adapter: Any = None
+    adapter: Any = dataclasses.field(default=None, compare=False)
     """pydantic's adapter, where it was given as a type."""
 
     def columns(self, *, flat: bool = True) -> tuple[Column, ...]:

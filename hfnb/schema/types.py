@@ -108,7 +108,7 @@ def of_fields(fields: Mapping[str, Any], name: str = "Answer") -> Any:
     from typing_extensions import TypedDict
 
     make: Any = TypedDict
-    return make(name, dict(fields))
+    return make(name, {key: _for_pydantic(kind) for key, kind in fields.items()})
 
 
 def of_document(document: Mapping[str, Any]) -> Any:
