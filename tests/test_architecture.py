@@ -156,8 +156,8 @@ LAYERS: list[list[set[str]]] = [
     ],
     [{"engines"}],
     [
-        {"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat", "session"}
-        | {"machine", "estimating", "needs", "catalogue"},
+        {"loading", "exporting", "llm", "llm_batch", "llm_structured", "llm_text", "pipelines"}
+        | {"chat", "session", "machine", "estimating", "needs", "catalogue"},
         {"frame"},
     ],
     [{"compare"}, {"ray"}, {"accessor"}, {"variables"}],
@@ -298,7 +298,7 @@ PURE = (
     "hfnb.engines.stopping hfnb.engines.echo hfnb.engines.limits hfnb.engines.task_text "
     "hfnb.engines.text hfnb.frame.template hfnb.frame.cells hfnb.frame.progress "
     "hfnb.frame.duplicates hfnb.frame.forecast hfnb.magics.arguments hfnb.magics.prompt "
-    "hfnb.magics.words"
+    "hfnb.magics.words hfnb.schema.editor hfnb.schema.labels hfnb.schema.patterns"
 ).split()
 
 

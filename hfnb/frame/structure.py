@@ -179,6 +179,27 @@ def structure_of(
     return Structure(read, str(nested), raw_text, probabilities, describe_schema)
 
 
+def columns_to_come(schema: Any, into: str = "output", **options: Any) -> dict[str, str]:
+    """Return the columns that answers of a schema become, with their pandas dtypes.
+
+    Args:
+        schema: As `hfnb.run` takes it.
+        into: As there.
+        **options: ``nested``, ``raw_text`` and ``probabilities``, as there.
+
+    Raises:
+        OptionError: The schema or one of the options is wrong.
+
+    Example:
+        >>> columns_to_come({"tone": ["good", "bad"], "stars": int})
+        {'tone': 'category', 'stars': 'Int64'}
+    """
+    told = {"nested": "columns", "raw_text": False, "probabilities": False, **options}
+    structure = structure_of(schema, describe_schema=False, **told)
+    named = {} if structure is None else structure.named(into)
+    return {name: column.dtype for name, column in named.items()}
+
+
 def read_choice(text: str) -> dict[str, float]:
     """Return the labels' probabilities of the answer to a grammar of the kind ``"choice"``.
 

@@ -109,7 +109,7 @@ def read_schema(schema: Any) -> Schema:
     if is_type(schema):
         return _of_type(schema)
     if isinstance(schema, Mapping):
-        if _is_document(schema):
+        if is_document(schema):
             return _of_document(schema)
         return _of_type(_type_of_fields(schema, ()))
     if isinstance(schema, Iterable) and not isinstance(schema, bytes):
@@ -166,7 +166,7 @@ def _labels_of(union: Union) -> tuple[str, ...]:
     return labels
 
 
-def _is_document(schema: Mapping[Any, Any]) -> bool:
+def is_document(schema: Mapping[Any, Any]) -> bool:
     """Whether a dictionary is a JSON schema, and not one of fields and their types."""
     if not schema:
         return True
@@ -197,7 +197,7 @@ def _type_of_field(place: tuple[str, ...], value: Any) -> Any:
     if isinstance(value, re.Pattern):
         return of_document({"type": "string", "pattern": value.pattern})
     if isinstance(value, Mapping):
-        return of_document(value) if _is_document(value) else _type_of_fields(value, place)
+        return of_document(value) if is_document(value) else _type_of_fields(value, place)
     if isinstance(value, str):
         hint = f" Write {_WORDS[value].__name__}, without quotes." if value in _WORDS else ""
         hint = hint or closest(value, _WORDS)
