@@ -26,6 +26,7 @@ BENCHES = {
     "stream": "stream",
     "estimate": "estimate",
     "chains": "chains",
+    "structured": "structured",
     "openvino": "openvino_decoder",
     "openvino_grid": "openvino_grid",
     "openvino_prefix": "openvino_prefix",
