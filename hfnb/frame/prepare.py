@@ -212,7 +212,8 @@ def check_fields(structure: Structure, into: object, df: pd.DataFrame, *, overwr
         if list(df.columns).count(name) > 1:
             raise TemplateError(f"The frame has several columns named {name!r}. Rename them.")
         if not overwrite:
-            own = "into=..." if name.startswith(into) else "a field of the schema"
+            of_field = any(each.path and each.name(into) == name for each in structure.columns)
+            own = "the field of the schema" if of_field else "the output (into=...)"
             raise TemplateError(
                 f"The frame has a column {name!r} already, and the schema would make another. "
                 f"Rename {own}, or pass overwrite=True to replace the column."

@@ -75,7 +75,7 @@ def read_document(document: Mapping[str, Any] | bool) -> Union:
     resource = DRAFT202012.create_resource(plain)
     registry: Registry[Any] = Registry()
     resolver = registry.resolver_with_root(resource)
-    union = _Reading(Draft202012Validator).read(plain, resolver)
+    union = _Reading().read(plain, resolver)
     if json_of(union) is None:
         raise OptionError("Nothing satisfies the schema: its parts exclude one another.")
     return union
@@ -104,8 +104,7 @@ def _check_draft(document: Any) -> None:
 class _Reading:
     """Reads one document; it knows which references it is in."""
 
-    def __init__(self, validator: Any) -> None:
-        self._validator = validator
+    def __init__(self) -> None:
         self._inside: list[int] = []
         self._count = 0
 
@@ -136,14 +135,16 @@ class _Reading:
     def _read(self, schema: dict[str, Any], resolver: Any) -> Union:
         if len(self._inside) > 1 and "$schema" in schema:
             raise refused("a part of it has a dialect ('$schema') of its own")
-        if "enum" in schema or "const" in schema:
-            return self._values(schema, resolver)
         for keyword, why in _REFUSED.items():
             if keyword in schema:
                 raise refused(why)
         if "if" in schema and ("then" in schema or "else" in schema):
             raise refused("'if' makes the schema depend on the answer")
         made = self._own(schema, resolver)
+        if "enum" in schema:
+            made = both(made, (Values(tuple(schema["enum"])),))
+        if "const" in schema:
+            made = both(made, (Values((schema["const"],)),))
         if "$ref" in schema:
             made = both(made, self._referred(schema["$ref"], resolver))
         for each in schema.get("allOf", ()):
@@ -155,16 +156,6 @@ class _Reading:
                     _check_apart(choices)
                 made = both(made, _joined(choices))
         return made
-
-    def _values(self, schema: dict[str, Any], resolver: Any) -> Union:
-        """Return the values of an enum or a const that all of the schema holds to."""
-        values = schema["enum"] if "enum" in schema else [schema["const"]]
-        validator = self._validator(schema, _resolver=resolver)
-        try:
-            kept = [each for each in values if validator.is_valid(each)]
-        except Exception as error:  # references, patterns: several libraries
-            raise OptionError(f"The schema can't be read: {error}.") from error
-        return (Values(tuple(kept)),) if kept else ()
 
     def _referred(self, reference: str, resolver: Any) -> Union:
         from referencing.exceptions import Unresolvable
@@ -216,9 +207,9 @@ class _Reading:
         patterns = schema.get("patternProperties", {})
         for pattern in patterns:
             check_pattern(pattern)
-        names: tuple[Callable[[str], bool], ...] = ()
+        names: tuple[Union, ...] = ()
         if schema.get("propertyNames", True) is not True:
-            names = (self._validator(schema["propertyNames"], _resolver=resolver).is_valid,)
+            names = (self.read(schema["propertyNames"], resolver),)
         rest = schema.get("additionalProperties", schema.get("unevaluatedProperties", True))
         return Object(
             {

@@ -117,7 +117,7 @@ def holds(alternative: Alternative, value: Any) -> bool:
             fits
             and set(alternative.required) <= set(value)
             and all(is_one_of(property_of(alternative, name), v) for name, v in value.items())
-            and all(is_name(name) for name in value for is_name in alternative.names)
+            and all(is_one_of(names, name) for name in value for names in alternative.names)
         )
     return True
 

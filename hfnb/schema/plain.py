@@ -7,7 +7,7 @@ and `hfnb.schema.written` writes them for a grammar.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from hfnb.errors import OptionError
@@ -71,7 +71,7 @@ class Object:
     rest: Union | None = None
     patterns: tuple[tuple[str, Union], ...] = ()
     """What properties are whose names have a pattern."""
-    names: tuple[Callable[[str], bool], ...] = ()
+    names: tuple[Union, ...] = ()
     """What a name must be."""
     least: int = 0
     most: int | None = None

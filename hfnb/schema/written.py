@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from hfnb.schema.formats import FORMATS
-from hfnb.schema.meet import property_of
+from hfnb.schema.meet import is_one_of, property_of
 from hfnb.schema.patterns import CHARACTER, grammar_pattern
 from hfnb.schema.plain import (
     ANY,
@@ -58,7 +58,7 @@ def json_of(union: Union) -> dict[str, Any] | None:
 
 def _written(each: Alternative) -> dict[str, Any] | None:
     if isinstance(each, Values):
-        return {"enum": list(each.values)}
+        return {"enum": list(each.values)} if each.values else None
     if isinstance(each, Simple):
         return {"type": each.type}
     if isinstance(each, Number):
@@ -182,9 +182,8 @@ def _of_array(array: Array) -> dict[str, Any] | None:
 def _of_object(made: Object) -> dict[str, Any] | None:
     written: dict[str, Any] = {}
     for name in dict.fromkeys([*made.properties, *made.required]):
-        of_name = (
-            json_of(property_of(made, name)) if all(fits(name) for fits in made.names) else None
-        )
+        fits = all(is_one_of(names, name) for names in made.names)
+        of_name = json_of(property_of(made, name)) if fits else None
         if of_name is not None:
             written[name] = of_name
         elif name in made.required:

@@ -153,6 +153,8 @@ def test_a_plain_schema_names_every_property_and_admits_no_other() -> None:
         ({"type": "integer", "minimum": 3, "maximum": 2}, "Nothing satisfies"),
         ({"allOf": [{"type": "integer"}, {"type": "string"}]}, "Nothing satisfies"),
         ({"properties": {"a": False}, "required": ["a"], "type": "object"}, "Nothing satisfies"),
+        ({"enum": []}, "Nothing satisfies"),
+        ({"type": "integer", "enum": ["a", 1.5]}, "Nothing satisfies"),
         ({"$ref": "#"}, "recursive"),
         ({"$ref": "#/$defs/a", "$defs": {}}, "refers to"),
         ({"$ref": "https://example.com/a.json"}, "looks nowhere else"),
