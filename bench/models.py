@@ -24,8 +24,14 @@ def cache_folder() -> Path:
 def random_llama(size: str = "100m") -> Path:
     """Return the folder of a random Llama with float32 weights, made on first use (seed 0)."""
     folder = cache_folder() / f"llama-{size}"
-    if (folder / "model.safetensors").is_file():
-        return folder
+    if not (folder / "model.safetensors").is_file():
+        llama_of(size, folder)
+        word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def llama_of(size: str, folder: Path) -> None:
+    """Make a random Llama of `VOCABULARY` tokens in a folder, without a tokenizer (seed 0)."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -48,8 +54,6 @@ def random_llama(size: str = "100m") -> Path:
     model = LlamaForCausalLM(config)
     model.generation_config.eos_token_id = None  # every row then has the length it was asked for
     model.save_pretrained(folder)
-    word_tokenizer().save_pretrained(folder)
-    return folder
 
 
 def random_t5() -> Path:

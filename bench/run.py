@@ -28,6 +28,7 @@ BENCHES = {
     "panel": "panel",
     "compare": "compare",
     "chains": "chains",
+    "structured": "structured",
     "openvino": "openvino_decoder",
     "openvino_grid": "openvino_grid",
     "openvino_prefix": "openvino_prefix",

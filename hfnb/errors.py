@@ -10,6 +10,7 @@
     ├── MissingExtraError     a part of hfnb whose packages are not installed
     └── RowError              one row that failed; it stays in ``result.errors``, or is raised
         ├── PromptTooLongError    more tokens than the model's context holds
+        ├── AnswerError           the answer is not what the schema asks for, such as half of it
         └── EngineError           the engine failed while it computed this row
 
     JournalWarning            the journal can't be used; the run goes on without it
@@ -73,6 +74,19 @@ class RowError(HfnbError):
 
 class PromptTooLongError(RowError):
     """A prompt has more tokens than the model's context holds."""
+
+
+class AnswerError(RowError):
+    """An answer is not what the schema asks for: cut off, or refused by a validator.
+
+    Args:
+        message: What is wrong with it.
+        text: The answer, as far as it came.
+    """
+
+    def __init__(self, message: str, text: str | None = None) -> None:
+        super().__init__(message)
+        self.text = text
 
 
 class EngineError(RowError):

@@ -13,18 +13,22 @@ from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import ConfigDict, Field, field_validator
 
 from hfnb.chat.messages import chat_of
+from hfnb.chat.structured import with_raw
 from hfnb.engines.base import Chat, Completion, Message, Prompt, Request
 from hfnb.engines.chat_template import check_template_options
+from hfnb.engines.grammar_text import check_grammar
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError, closest
 from hfnb.llm_batch import Asked, TogetherMixin
+from hfnb.llm_structured import AnswerParser
 from hfnb.llm_text import Said, SaidValue, TextBatch, chunk_of, info_of
 from hfnb.options import CALL_OPTIONS, TEXT_OPTIONS, check_call_options, split_model_kwargs
 from hfnb.pipelines import engine_of
+from hfnb.schema.read import read_schema
 from hfnb.spec import GenerationSpec, ModelSpec, check_batch_size
 
 
@@ -69,6 +73,8 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
     batch_size: int | Literal["auto"] = 4
     chat: bool | Literal["auto"] = False
     chat_template_kwargs: dict[str, Any] | None = None
+    grammar: Any = Field(default=None, exclude=True, repr=False)
+    """What answers are held to; `with_structured_output` sets it."""
     engine: Any = Field(default=None, exclude=True, repr=False)
     """The engine that answers; see `hfnb.engines.base.Engine`."""
 
@@ -177,7 +183,8 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         _, options = split_model_kwargs(
             {**(self.model_kwargs or {}), **(self.pipeline_kwargs or {})}
         )
-        return GenerationSpec.of(**_without_text_options(options))
+        generation = GenerationSpec.of(**_without_text_options(options))
+        return dataclasses.replace(generation, grammar=self.grammar)
 
     @property
     def _llm_type(self) -> str:
@@ -288,6 +295,48 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
     def _generation(self, answer: Completion, prompt: str) -> Generation:
         before = prompt if self._full_text else ""
         return Generation(text=before + (answer.text or ""), generation_info=info_of(answer))
+
+    def with_structured_output(
+        self, schema: Any, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a chain whose answers are objects of a schema.
+
+        The answer is held to the schema while it is written. The model is not told of it: say in
+        the prompt what you want.
+
+        Args:
+            schema: What `hfnb.run` takes as its ``schema``: a pydantic class, a TypedDict, a
+                dataclass, a type, a dictionary of fields, a JSON schema, labels, or a regular
+                expression.
+            include_raw: Give ``{"raw": text, "parsed": object, "parsing_error": error}``.
+            **kwargs: Generation options of the calls.
+
+        Returns:
+            A chain that gives an instance of the class, a dictionary, one of the labels, or text.
+
+        Raises:
+            OptionError: Answers can't be held to the schema, or an option is unknown.
+            MissingExtraError: A package that schemas need is not installed.
+            OutputParserException: From the chain: the answer was cut off, or a validator of the
+                class refuses it.
+
+        Example:
+            >>> import hfnb
+            >>> llm = hfnb.load("hfnb/numbers-fr")
+            >>> chain = llm.with_structured_output(["un", "deux", "trois"])
+            >>> chain.batch(["What is the number 2 in french?", "What is 3 in french?"])
+            ['deux', 'trois']
+        """
+        answers = read_schema(schema)
+        check_grammar(answers.grammar)
+        held = self._with(kwargs).model_copy(update={"grammar": answers.grammar})
+        if held._full_text:
+            raise OptionError(
+                "return_full_text=True puts the prompt before the answer, which is then no object: "
+                "leave it out."
+            )
+        parser = AnswerParser(answers=answers)
+        return with_raw(held, parser) if include_raw else held | parser
 
     # -- LangChain's own ways ---------------------------------------------------------------------
 

@@ -240,9 +240,13 @@ def _check_device_map(device_map: object) -> None:
 
 
 class Grammar(NamedTuple):
-    """What new text must be; tokens that would lead away from it can't be chosen."""
+    """What new text must be; tokens that would lead away from it can't be chosen.
 
-    kind: Literal["json_schema", "regex", "ebnf", "structural_tag"]
+    With the kind ``"choice"`` the text is a JSON list of labels. Nothing is generated then: the
+    answer is JSON with each label's probability, ``{"probabilities": {"good": 0.9, "bad": 0.1}}``.
+    """
+
+    kind: Literal["json_schema", "regex", "ebnf", "structural_tag", "choice"]
     text: str
 
 

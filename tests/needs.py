@@ -20,7 +20,7 @@ MODULES = {
     "openvino": ("openvino", "openvino_genai", "openvino_tokenizers", "optimum.intel", "nncf"),
     "quant": ("bitsandbytes",),
     "ray": ("ray", "pyarrow"),
-    "structured": ("xgrammar",),
+    "structured": ("xgrammar", "jsonschema"),
     "jupyterlab": ("jupyterlab", "ipykernel"),
     "langchain_huggingface": ("langchain_huggingface",),
     "num2words": ("num2words",),

@@ -155,12 +155,12 @@ LAYERS: list[list[set[str]]] = [
     [{"errors", "escapes", "on_import", "options", "show", "spec", "steps"}],
     [
         {"hardware", "hub", "journal", "journal_file", "measure", "sizes", "weights"}
-        | {"hub_errors", "hub_fetch", "speeds"}
+        | {"hub_errors", "hub_fetch", "schema", "speeds"}
     ],
     [{"engines"}],
     [
-        {"loading", "exporting", "llm", "llm_batch", "llm_text", "pipelines", "chat", "session"}
-        | {"machine", "estimating", "needs", "catalogue"},
+        {"loading", "exporting", "llm", "llm_batch", "llm_structured", "llm_text", "pipelines"}
+        | {"chat", "session", "machine", "estimating", "needs", "catalogue"},
         {"frame"},
     ],
     [{"comparing"}, {"ray"}, {"accessor"}, {"variables"}],
@@ -302,7 +302,7 @@ PURE = (
     "hfnb.engines.limits hfnb.engines.task_text hfnb.engines.telling hfnb.engines.text "
     "hfnb.frame.template hfnb.frame.cells hfnb.frame.progress hfnb.frame.duplicates "
     "hfnb.frame.forecast hfnb.magics.arguments hfnb.magics.comparing hfnb.magics.prompt "
-    "hfnb.magics.words"
+    "hfnb.magics.words hfnb.schema.editor hfnb.schema.labels hfnb.schema.patterns"
 ).split()
 
 

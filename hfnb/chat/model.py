@@ -320,7 +320,7 @@ class ChatHuggingFace(TogetherChatModel):
 
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type | None = None,
+        schema: Any = None,
         *,
         method: Method = "json_schema",
         include_raw: bool = False,
@@ -333,7 +333,8 @@ class ChatHuggingFace(TogetherChatModel):
         the prompt what you want, or use ``"function_calling"``, which shows it as a tool.
 
         Args:
-            schema: A pydantic class, a TypedDict, or a JSON schema.
+            schema: A pydantic class, a TypedDict, or a JSON schema; with ``"json_schema"`` all that
+                `hfnb.run` takes as its ``schema``.
             method: ``"json_schema"`` holds the answer to the schema; ``"function_calling"`` makes
                 the model call a tool of that schema; ``"json_mode"`` holds it to any JSON object.
             include_raw: Give ``{"raw": message, "parsed": object, "parsing_error": error}``.

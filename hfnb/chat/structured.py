@@ -20,9 +20,11 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrou
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from hfnb.chat.tools import need_xgrammar
 from hfnb.errors import OptionError, closest, listing
+from hfnb.schema.read import Schema, is_document, read_schema
 
 if TYPE_CHECKING:
     from hfnb.chat.model import ChatHuggingFace
@@ -45,6 +47,25 @@ class _Pydantic(PydanticOutputParser[Any]):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         _refuse_cut_off(result)
         return super().parse_result(result, partial=partial)
+
+
+class _Value(_Json):
+    """Makes of the JSON what a type of Python asks for."""
+
+    answers: Any
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        value = super().parse_result(result, partial=partial)
+        if self.answers.adapter is None:
+            return value
+        try:
+            return self.answers.adapter.validate_python(value)
+        except ValueError as error:  # pydantic's own is one
+            if partial:
+                return value  # of a stream, which grows
+            raise OutputParserException(
+                f"The answer {result[0].text!r} is refused: {error}", llm_output=result[0].text
+            ) from error
 
 
 class _KeyCall(JsonOutputKeyToolsParser):
@@ -84,6 +105,8 @@ def structured(
         shown = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
         told["ls_structured_output_format"] = shown
     bound: Runnable[LanguageModelInput, AIMessage]
+    if method == "json_schema" and not _is_of_langchain(schema):
+        schema = read_schema(schema)
     if method == "function_calling":
         told["parallel_tool_calls"] = False
         bound = model.bind_tools([schema], tool_choice="any", strict=strict, **told)
@@ -98,11 +121,15 @@ def structured(
 
 
 def schema_of(schema: Any) -> dict[str, Any]:
-    """Return the JSON schema of a pydantic class, a TypedDict, or a dictionary.
+    """Return the JSON schema of a pydantic class, a TypedDict, a dictionary, or one of hfnb's.
 
     Raises:
         OptionError: It is none of them.
     """
+    if isinstance(schema, Schema):
+        if schema.form == "labels":
+            return {"enum": list(schema.labels)}
+        return schema.plain or {"type": "string", "pattern": schema.pattern}
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         return schema.model_json_schema()
     if isinstance(schema, Mapping) and "function" not in schema and "parameters" not in schema:
@@ -115,8 +142,17 @@ def schema_of(schema: Any) -> dict[str, Any]:
         ) from error
 
 
+def _is_of_langchain(schema: Any) -> bool:
+    """Whether LangChain itself makes a JSON schema of it; hfnb's own forms are more."""
+    if isinstance(schema, Mapping):
+        return is_document(schema) or "function" in schema or "parameters" in schema
+    return is_typeddict(schema) or (isinstance(schema, type) and is_basemodel_subclass(schema))
+
+
 def parser_of(schema: Any, method: Method) -> Runnable[Any, Any]:
     """Return the parser that makes an object of an answer."""
+    if isinstance(schema, Schema):
+        return _Value(answers=schema)
     pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
     if method == "function_calling":
         if pydantic:
@@ -126,7 +162,7 @@ def parser_of(schema: Any, method: Method) -> Runnable[Any, Any]:
     return _Pydantic(pydantic_object=schema) if pydantic else _Json()
 
 
-def with_raw(model: Runnable[Any, AIMessage], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:
+def with_raw(model: Runnable[Any, Any], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """Return a chain that gives ``raw``, ``parsed`` and ``parsing_error``.
 
     Its batches are the model's own: `RunnableMap` would ask for one answer at a time.

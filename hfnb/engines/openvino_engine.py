@@ -130,6 +130,13 @@ class OpenVINOEngine:
         if self._closed:
             raise ModelError(self._unloaded())
         work = Work() if work is None else work
+        if generation.grammar is not None and generation.grammar.kind == "choice":
+            why = "OpenVINO GenAI gives no probabilities"
+            answers = self._elsewhere(why).generate(
+                requests, generation, batch_size=batch_size, cancel=cancel, work=work
+            )
+            work.path = f"{work.path.partition(' (')[0]} ({why})"
+            return answers
         if beyond := not_taken(options):
             why = f"{', '.join(beyond)}: OpenVINO GenAI does not have it"
             if generation.grammar is not None:

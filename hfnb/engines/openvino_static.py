@@ -70,7 +70,9 @@ class StaticEngine(TorchEngine):
         answers = super().generate(
             requests, generation, batch_size=batch_size, cancel=cancel, stream=stream, work=work
         )
-        work.path = f"optimum-intel generate ({self._why})"
+        scored = generation.grammar is not None and generation.grammar.kind == "choice"
+        how = work.path if scored else "generate"
+        work.path = f"optimum-intel {how} ({self._why})"
         return answers
 
     @functools.cached_property

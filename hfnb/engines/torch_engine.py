@@ -15,6 +15,7 @@ from hfnb.engines.call import Call
 from hfnb.engines.folder_identity import identity_of
 from hfnb.engines.loaded import reload
 from hfnb.engines.scheduler import Batch, Scheduler
+from hfnb.engines.torch_choice import Labels, choose_in_batches
 from hfnb.engines.torch_decoder import DecoderBatch
 from hfnb.engines.torch_generate import generate_in_batches
 from hfnb.engines.torch_model import TorchModel
@@ -80,6 +81,11 @@ class TorchEngine:
         """Yield completions as rows finish; see `hfnb.engines.base.Engine`."""
         options = self.loaded.options_in_force(generation)
         work = Work() if work is None else work
+        labels: Labels | None = None
+        if generation.grammar is not None and generation.grammar.kind == "choice":
+            labels = Labels.of(self.loaded, generation)
+            generation = dataclasses.replace(generation, grammar=None)
+            options = {**options, "max_new_tokens": labels.longest}
         call = Call(
             self.loaded,
             requests,
@@ -91,6 +97,10 @@ class TorchEngine:
             stream=stream,
             work=work,
         )
+        if labels is not None:
+            work.path = f"label probabilities, {labels.passes}"
+            cached = not self._why_not_loop
+            return choose_in_batches(labels, self.loaded, call, self._lock, self._budget, cached)
         beyond = sorted(
             name
             for name, value in options.items()
@@ -102,8 +112,12 @@ class TorchEngine:
             )
             return self._scheduler.run(call)
         why = self._why_not_loop or f"{', '.join(beyond)} needs it"
-        if generation.grammar is not None:
-            raise OptionError(f"Output of a given form can't be had here: {why}.")
+        several = [name for name in ("num_beams", "num_return_sequences") if name in beyond]
+        if generation.grammar is not None and several:
+            raise OptionError(
+                f"Output of a given form can't be had together with {' and '.join(several)}: leave "
+                "one of them out."
+            )
         work.path = f"transformers generate ({why})"
         return generate_in_batches(self.loaded, call, self._lock, self._budget)
 

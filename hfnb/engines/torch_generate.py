@@ -21,9 +21,17 @@ from hfnb.engines.call import Call
 from hfnb.engines.memory import MemoryBudget, Room, held, tokens_of
 from hfnb.engines.row import Row
 from hfnb.engines.shortage import is_out_of_memory, let_go, no_memory_for
+from hfnb.engines.torch_grammar import mask_logits
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_processors import thaw
-from hfnb.engines.torch_sampling import RowRandom, TorchState, draw, warpers
+from hfnb.engines.torch_sampling import (
+    RowRandom,
+    TorchState,
+    draw,
+    grammar_of,
+    stopped_by_grammar,
+    warpers,
+)
 
 _BATCH_TOKENS = 8192
 _BATCH_ROWS = 64
@@ -55,14 +63,26 @@ class _Giver(StoppingCriteria):
         if _ended(self._call):
             return ~ended
         if rows == len(self._batch):
-            for i, (row, token) in enumerate(
-                zip(self._batch, input_ids[:, -1].tolist(), strict=True)
-            ):
+            for row, token in zip(self._batch, input_ids[:, -1].tolist(), strict=True):
                 _give(row, token)
+            for row, problem in stopped_by_grammar(self._batch):
+                if row.reason is None or problem is not None:
+                    row.end(problem)
+            for i, row in enumerate(self._batch):
                 ended[i] = row.reason is not None
                 if row.reason is not None and row in self._call.unfinished:
                     self._call.finish(row, row.completion())  # whatever becomes of the others
         return ended
+
+
+class _Hold(LogitsProcessor):
+    """Leaves each row only the tokens that its grammar lets follow."""
+
+    def __init__(self, batch: list[Row]) -> None:
+        self._batch = batch
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return mask_logits(scores.clone(), [grammar_of(row) for row in self._batch])
 
 
 class _Draw(LogitsProcessor):
@@ -79,14 +99,42 @@ class _Draw(LogitsProcessor):
         return only.scatter_(1, chosen.unsqueeze(-1), 0.0)
 
 
+Compute = Callable[[TorchModel, Call, list[Row], MemoryBudget], None]
+"""Computes a batch to its end and hands out its rows."""
+
+
 def generate_in_batches(
     loaded: TorchModel, call: Call, lock: threading.Lock, budget: MemoryBudget
 ) -> Iterator[Completion | Delta]:
     """Yield a call's completions batch by batch; see `hfnb.engines.base.Engine.generate`."""
-    most_rows = min(call.most_rows, _BATCH_ROWS)
+    key = _key(loaded, call.options)
     # transformers copies all keys and values whenever they grow.
     copies = 2 * _copies(call.options)
-    key = _key(loaded, call.options)
+    return in_batches(_run_batch, loaded, call, lock, budget, key=key, copies=copies)
+
+
+def in_batches(
+    compute: Compute,
+    loaded: TorchModel,
+    call: Call,
+    lock: threading.Lock,
+    budget: MemoryBudget,
+    *,
+    key: Callable[[Row], Any],
+    copies: int = 1,
+) -> Iterator[Completion | Delta]:
+    """Yield a call's completions, batch by batch of rows that are sorted by length.
+
+    Args:
+        compute: What computes a batch.
+        loaded: The model.
+        call: What is asked.
+        lock: Held while a batch is computed.
+        budget: How much memory rows may take.
+        key: Returns what the rows of a batch must have in common.
+        copies: How many sequences are kept for each row.
+    """
+    most_rows = min(call.most_rows, _BATCH_ROWS)
     apart: list[list[Row]] = []
     """Groups among which a row is that fails."""
     budget.look_anew()
@@ -95,7 +143,7 @@ def generate_in_batches(
         failure: Exception | None = None
         try:
             with lock:
-                _run_batch(loaded, call, batch, budget)
+                compute(loaded, call, batch, budget)
         except _BATCH_ERRORS as error:
             failure = error
         # Outside of the handler: until its end, an error holds all that the batch had made.
@@ -234,8 +282,10 @@ def _give(row: Row, token: int) -> None:
         row.call.woken.set()
 
 
-def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryBudget) -> None:
-    """Compute a batch to its end and hand out its rows."""
+def padded(
+    loaded: TorchModel, batch: list[Row], *, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the prompts of a batch and their mask, [rows, longest], and begin its rows."""
     now = time.perf_counter()
     longest = max(len(row.prompt_ids) for row in batch)
     ids = torch.full((len(batch), longest), loaded.pad_id)
@@ -244,29 +294,47 @@ def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryB
         row.begin(now)
         row.batch_rows = len(batch)
         tokens = len(row.prompt_ids)
-        columns = slice(longest - tokens, None) if loaded.is_decoder else slice(tokens)
+        columns = slice(longest - tokens, None) if left else slice(tokens)
         ids[i, columns] = torch.tensor(row.prompt_ids)
         mask[i, columns] = 1
-    options, sampling = call.options, call.generation.sampling
-    copies = _copies(options)
-    passed = {name: thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
-    with torch.inference_mode(), budget.measured(len(batch) * longest * copies):
-        out = loaded.in_memory().generate(
-            input_ids=ids.to(loaded.device),
-            attention_mask=mask.to(loaded.device),
-            max_new_tokens=max(row.most_new for row in batch),
-            do_sample=False,
-            logits_processor=LogitsProcessorList([_Draw(options, batch)] if sampling else []),
-            stopping_criteria=[_Giver(call, batch)],
-            **{**passed, "pad_token_id": loaded.pad_id, "eos_token_id": sorted(call.eos_ids)},
-        )
-    if _ended(call):
-        return
+    return ids.to(loaded.device), mask.to(loaded.device)
+
+
+def count_batch(call: Call, batch: list[Row]) -> None:
+    """Add a batch to the call's work."""
+    longest = max(len(row.prompt_ids) for row in batch)
     work = call.work
     work.batches += 1
     work.batch_rows = max(work.batch_rows, len(batch))
     work.prompt_tokens += sum(len(row.prompt_ids) for row in batch)
     work.padding_tokens += sum(longest - len(row.prompt_ids) for row in batch)
+
+
+def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryBudget) -> None:
+    """Compute a batch to its end and hand out its rows."""
+    ids, mask = padded(loaded, batch, left=loaded.is_decoder)
+    longest = ids.shape[1]
+    options, sampling = call.options, call.generation.sampling
+    copies = _copies(options)
+    passed = {name: thaw(v) for name, v in options.items() if name not in _OWN_OPTIONS}
+    with torch.inference_mode(), budget.measured(len(batch) * longest * copies):
+        out = loaded.in_memory().generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max(row.most_new for row in batch),
+            do_sample=False,
+            logits_processor=LogitsProcessorList(
+                [
+                    *([_Hold(batch)] if call.generation.grammar is not None else []),
+                    *([_Draw(options, batch)] if sampling else []),
+                ]
+            ),
+            stopping_criteria=[_Giver(call, batch)],
+            **{**passed, "pad_token_id": loaded.pad_id, "eos_token_id": sorted(call.eos_ids)},
+        )
+    if _ended(call):
+        return
+    count_batch(call, batch)
     begin = longest if loaded.is_decoder else len(batch[0].context_ids)
     new = out[:, begin:].tolist()
     sequences = len(new) // len(batch)  # the best beams, where several were asked for

@@ -23,7 +23,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from hfnb.engines.grammar_schema import need_xgrammar, reason_of, safe_schema, safe_tag
+from hfnb.engines.grammar_schema import (
+    has_pattern,
+    need_xgrammar,
+    reason_of,
+    safe_schema,
+    safe_tag,
+)
+from hfnb.engines.grammar_text import grammar_text
 from hfnb.engines.torch_model import TorchModel
 from hfnb.errors import EngineError, ModelError, OptionError
 from hfnb.spec import Grammar
@@ -285,7 +292,9 @@ def _cached(cache: OrderedDict[Any, Made], key: Any, make: Callable[[], Made], m
 
 def _logits_width(loaded: TorchModel) -> int:
     """Return the number of tokens that the model gives logits for."""
-    head = loaded.in_memory().get_output_embeddings()
+    model = loaded.in_memory()
+    # A model of optimum has none, and its config says how many there are.
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     weight = getattr(head, "weight", None)
     if weight is not None and weight.dim() == 2:  # a quantised one may be packed in one dimension
         return int(weight.shape[0])
@@ -392,9 +401,13 @@ def _compile(compiler: Any, grammar: Grammar, width: int, eos: tuple[int, ...]) 
     try:
         if grammar.kind == "json_schema":
             schema = safe_schema(json.loads(grammar.text), unenforced)
-            compiled = compiler.compile_json_schema(
-                json.dumps(schema), any_whitespace=False, strict_mode=True
-            )
+            rules = _rules_of(grammar) if has_pattern(schema) else None
+            if rules is not None:
+                compiled = compiler.compile_grammar(rules)
+            else:
+                compiled = compiler.compile_json_schema(
+                    json.dumps(schema), any_whitespace=False, strict_mode=True
+                )
         elif grammar.kind == "regex":
             compiled = compiler.compile_regex(grammar.text)
         elif grammar.kind == "ebnf":
@@ -416,6 +429,14 @@ def _compile(compiler: Any, grammar: Grammar, width: int, eos: tuple[int, ...]) 
             "that it begins with, as T5's lacks braces."
         )
     return made
+
+
+def _rules_of(grammar: Grammar) -> str | None:
+    """Return a JSON schema as rules; ``None`` where a pattern is not to be had as such."""
+    try:
+        return grammar_text(grammar)
+    except OptionError:
+        return None
 
 
 def _bits(tokens: Iterable[int], width: int) -> torch.Tensor:

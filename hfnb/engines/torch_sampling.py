@@ -192,7 +192,7 @@ class TokenChooser:
             logits = torch.cat(
                 [_processed(row, each) for row, each in zip(rows, logits.float(), strict=True)]
             )
-        grammars = [_grammar_of(row) for row in rows]
+        grammars = [grammar_of(row) for row in rows]
         if any(grammars):
             logits = mask_logits(logits, grammars)
         if self._warpers is None:
@@ -241,7 +241,7 @@ def stopped_by_grammar(rows: Sequence[Row]) -> list[tuple[Row, RowError | None]]
 
     With each stands why it can't go on, where it is not complete.
     """
-    bound = [(row, grammar) for row in rows if (grammar := _grammar_of(row)) is not None]
+    bound = [(row, grammar) for row in rows if (grammar := grammar_of(row)) is not None]
     fill_masks([grammar for row, grammar in bound if row.reason is None])
     return [
         (row, grammar.problem)
@@ -256,7 +256,8 @@ def _state(row: Row) -> TorchState:
     return state
 
 
-def _grammar_of(row: Row) -> RowGrammar | None:
+def grammar_of(row: Row) -> RowGrammar | None:
+    """Return where a row stands in its grammar; ``None`` where it has none."""
     return row.state.grammar if isinstance(row.state, TorchState) else None
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from hfnb.engines.base import Chat, Message, Prompt
 from hfnb.frame.prompts import PromptSource
+from hfnb.frame.structure import Structure
 from hfnb.spec import GenerationSpec
 
 
@@ -38,9 +39,15 @@ class Job:
     """The journal's file; ``None`` to do without."""
     given: Any = None
     """The table that the frame was made from, where it was not a pandas frame."""
+    structure: Structure | None = None
+    """What answers are held to, and the columns that they become."""
 
     def prompt_for(self, rendered: Prompt) -> Prompt:
         """Return what the engine gets for a row's text or messages."""
+        prompt = self._prompt_for(rendered)
+        return prompt if self.structure is None else self.structure.asked(prompt)
+
+    def _prompt_for(self, rendered: Prompt) -> Prompt:
         before = (Message("system", self.system),) if self.system else ()
         if not isinstance(rendered, str):
             return Chat((*before, *rendered.messages), options=self.template_options)

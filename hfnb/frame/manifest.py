@@ -58,6 +58,7 @@ def manifest_of(run: Run, stats: RunStats, history: tuple[dict[str, Any], ...]) 
         },
         "options": {name: plain(value) for name, value in run.options.items()},
         "into": job.into,
+        "schema": None if job.structure is None else plain(job.structure.about()),
         "batch_size": job.batch_size,
         "rows": {
             name: getattr(stats, name)

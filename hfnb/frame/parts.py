@@ -232,7 +232,6 @@ def _figures(lines: Any) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     status = lines.column("status").cast("string")
-    reason = lines.column("finish_reason").cast("string")
 
     def count(column: Any, value: str) -> int:
         return int(pc.sum(pc.equal(column, value)).as_py() or 0)
@@ -244,7 +243,7 @@ def _figures(lines: Any) -> dict[str, Any]:
         "failed": count(status, "error"),
         "skipped": count(status, "skipped"),
         "cancelled": count(status, "cancelled"),
-        "cut_off": count(reason, "length"),
+        "cut_off": count(ok.column("finish_reason").cast("string"), "length"),
         "tokens_in": int(pc.sum(ok.column("prompt_tokens")).as_py() or 0),
         "tokens_out": int(pc.sum(ok.column("new_tokens")).as_py() or 0),
         "shared": bool(pc.any(pc.greater(lines.column("batch_rows"), 1)).as_py()),

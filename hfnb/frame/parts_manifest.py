@@ -31,6 +31,7 @@ def what_decides(job: Job, manifest: Mapping[str, Any]) -> dict[str, Any]:
         **manifest["options"],
         "chain": re.sub(r" at 0x[0-9a-fA-F]+", "", after),
         "into": job.into,
+        **({} if manifest["schema"] is None else {"schema": manifest["schema"]}),
     }
 
 

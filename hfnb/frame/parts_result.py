@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,17 @@ class PartsResult:
         stats: RunStats,
         *,
         schema: Any,
-        into: str,
+        outputs: Sequence[str],
+        dtypes: Mapping[str, Any],
         columns: Sequence[str],
         complete: bool,
     ) -> None:
         self._parts = parts
         self._numbers = sorted(parts.known)
         self._schema = schema
-        self._into = into
+        self._outputs = list(outputs)
+        self._dtypes = dict(dtypes)
+        """What output columns are in pandas, where Arrow says less."""
         self._columns = tuple(columns)
         self.stats = stats
         """A `RunStats`. Counts, tokens and latencies are those of all parts, the latencies to
@@ -63,7 +66,7 @@ class PartsResult:
 
     @property
     def data(self) -> Any:
-        """The input's rows and columns and the output column: a ``pyarrow.dataset.Dataset``.
+        """The input's rows and columns and the output columns: a ``pyarrow.dataset.Dataset``.
 
         Nothing is loaded yet: ``data.head(10)``, ``data.to_batches()`` and
         ``data.to_table(filter=...)`` read what is asked for.
@@ -81,7 +84,7 @@ class PartsResult:
     def to_pandas(self) -> pd.DataFrame:
         """Return `data` as a DataFrame, which takes memory for all rows."""
         frame: pd.DataFrame = self.data.to_table().to_pandas()
-        return frame.astype({self._into: "string"})
+        return frame.astype(self._dtypes)
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -94,14 +97,14 @@ class PartsResult:
             self._failed(number) for number in self._numbers if self._parts.known[number].failed
         ]
         if not found:
-            inputs = self._schema.empty_table().drop_columns([self._into]).to_pandas()
+            inputs = self._schema.empty_table().drop_columns(self._outputs).to_pandas()
             return _beside(inputs, _NO_LINES)
         return pd.concat(found)
 
     def _failed(self, number: int) -> pd.DataFrame:
         lines = self._parts.lines(number).to_pandas()
         at = (lines["status"] == "error").to_numpy().nonzero()[0]
-        inputs = self._parts.data(number).drop_columns([self._into]).take(at).to_pandas()
+        inputs = self._parts.data(number).drop_columns(self._outputs).take(at).to_pandas()
         failed = _beside(inputs, lines.iloc[at])
         before = sum(self._parts.known[each].rows for each in self._numbers if each < number)
         failed.index = pd.Index(at + before)
@@ -116,15 +119,13 @@ class PartsResult:
         data = [self._parts.data(number).slice(0, _SHOWN) for number in first]
         lines = [self._parts.lines(number).slice(0, _SHOWN) for number in first]
         head = data[0] if data else self._schema.empty_table()
-        outputs = head.column(self._into).to_pylist()
-        if self._into not in self._columns:
-            head = head.drop_columns([self._into])
+        outputs = {name: dict(enumerate(head.column(name).to_pylist())) for name in self._outputs}
+        head = head.drop_columns([each for each in outputs if each not in self._columns])
         return show.View(
             frame=head.to_pandas().reset_index(drop=True),
             outputs=outputs,
             rows=lines[0].to_pandas() if lines else _NO_LINES,
             columns=self._columns,
-            into=self._into,
             stats=self.stats,
         )
 

@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Engine
+from hfnb.engines.grammar_text import check_grammar
 from hfnb.errors import OptionError, TemplateError, closest
 from hfnb.frame.given import Given, read_given
 from hfnb.frame.job import Job
 from hfnb.frame.model import check_model, decide_chat, load_model
-from hfnb.frame.prompts import take_apart
+from hfnb.frame.prompts import Parts, take_apart
 from hfnb.frame.result import own_copy
+from hfnb.frame.structure import Structure, structure_of
 from hfnb.frame.template import refuse_nulls
 from hfnb.journal_file import default_path
 from hfnb.options import split_options
@@ -33,8 +35,8 @@ _NULLS = ("skip", "empty", "raise")
 _TOO_LONG = ("error", "truncate", "skip")
 _ON_ERROR = ("keep", "raise")
 _OWN_OPTIONS = """
-    df prompt llm into chat system nulls too_long on_error journal batch_size limit overwrite
-    progress wait out part_rows
+    df prompt llm into schema nested raw_text probabilities describe_schema chat system nulls
+    too_long on_error journal batch_size limit overwrite progress wait out part_rows
 """.split()
 
 
@@ -68,6 +70,11 @@ def check(
     batch_size: int | Literal["auto"] | None,
     limit: int | None,
     overwrite: bool,
+    schema: Any = None,
+    nested: str = "columns",
+    raw_text: bool = False,
+    probabilities: bool = False,
+    describe_schema: bool = False,
     out: str | os.PathLike[str] | None = None,
     others: tuple[str, ...] = (),
 ) -> Checked:
@@ -76,8 +83,9 @@ def check(
     ``others`` are the names of further arguments that the caller takes.
 
     Raises:
-        TemplateError: The prompt does not fit the frame's columns.
-        OptionError: An option's name or value is wrong.
+        TemplateError: The prompt or the schema does not fit the frame's columns.
+        OptionError: An option's name or value is wrong, or a schema can't be held to.
+        MissingExtraError: A package that schemas need is missing.
     """
     parts = take_apart(prompt)
     most = None if limit is None else check_limit(limit)
@@ -87,16 +95,28 @@ def check(
     _check_choice("on_error", on_error, _ON_ERROR)
     file = _journal_file(journal)
     frame = own_copy(given.frame)
-    _check_into(into, frame, overwrite=overwrite)
+    structure = structure_of(
+        schema,
+        nested=nested,
+        raw_text=raw_text,
+        probabilities=probabilities,
+        describe_schema=describe_schema,
+    )
+    if structure is None:
+        _check_into(into, frame, overwrite=overwrite)
+    else:
+        check_fields(structure, into, frame, overwrite=overwrite)
     if nulls == "raise":
         refuse_nulls(frame, parts.source.columns)
     split_options(options, (*_OWN_OPTIONS, *others))
     _check_chat(chat, system)
     told = {**parts.options, **options}
-    generation = GenerationSpec.of(**told)
+    generation = _held(GenerationSpec.of(**told), structure)
     _check_sequences(generation)
     if batch_size is not None:
         check_batch_size(batch_size)
+    if structure is not None:
+        _check_structure(structure, parts, generation)
     job = Job(
         frame,
         parts.source,
@@ -109,6 +129,7 @@ def check(
         on_error=on_error,
         journal=file,
         given=given.table,
+        structure=structure,
     )
     return Checked(job, given, most, check_model(llm, parts), told, chat, batch_size)
 
@@ -125,8 +146,10 @@ def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
     job, given, _, model, options, chat, batch_size = checked
     rows_expected = len(job.frame) > 0 if given.source is None else given.source.rows != 0
     engine, settings = load_model(model, load=rows_expected, quiet=quiet)
-    generation = settings.generation.merge(**options)
+    generation = _held(settings.generation.merge(**options), job.structure)
     _check_sequences(generation)
+    if job.structure is not None:
+        _check_sampling(job.structure, generation)
     use_chat = decide_chat(settings.chat if chat is None else chat, engine)
     if job.system and not use_chat:
         raise OptionError(
@@ -141,6 +164,62 @@ def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
         batch_size=settings.batch_size if batch_size is None else batch_size,
     )
     return whole, engine
+
+
+def _held(generation: GenerationSpec, structure: Structure | None) -> GenerationSpec:
+    """Return how to generate, held to a schema where there is one."""
+    if structure is None:
+        return generation
+    return dataclasses.replace(generation, grammar=structure.grammar)
+
+
+def _check_structure(structure: Structure, parts: Parts, generation: GenerationSpec) -> None:
+    if parts.after is not None:
+        raise OptionError(
+            "The chain makes something of the model's text, and so does the schema: leave one of "
+            "them out."
+        )
+    _check_sampling(structure, generation)
+    if not structure.probabilities:
+        check_grammar(structure.grammar)
+
+
+def _check_sampling(structure: Structure, generation: GenerationSpec) -> None:
+    if structure.probabilities and generation.sampling:
+        raise OptionError(
+            "probabilities=True takes the likeliest label, and temperature="
+            f"{generation.temperature:g} draws one at random: leave one of them out."
+        )
+
+
+def check_fields(structure: Structure, into: object, df: pd.DataFrame, *, overwrite: bool) -> None:
+    """Check that the columns of a schema have names of their own.
+
+    Raises:
+        OptionError: Two of them would have one name.
+        TemplateError: One is the name of a column that is there.
+    """
+    if not isinstance(into, str) or not into:
+        raise OptionError(f"into is the name of a column; not {into!r}.")
+    fields = [each.name(into) for each in structure.columns]
+    named = list(structure.named(into))
+    if structure.raw_text and named[-1] in fields:
+        raise OptionError(
+            f"raw_text=True adds a column {named[-1]!r}, and the schema has a field of that name. "
+            "Choose another name (into=...), after which the column is named."
+        )
+    for name in named:
+        if name not in df.columns:
+            continue
+        if list(df.columns).count(name) > 1:
+            raise TemplateError(f"The frame has several columns named {name!r}. Rename them.")
+        if not overwrite:
+            of_field = any(each.path and each.name(into) == name for each in structure.columns)
+            own = "the field of the schema" if of_field else "the output (into=...)"
+            raise TemplateError(
+                f"The frame has a column {name!r} already, and the schema would make another. "
+                f"Rename {own}, or pass overwrite=True to replace the column."
+            )
 
 
 def _check_into(into: object, df: pd.DataFrame, *, overwrite: bool) -> None:

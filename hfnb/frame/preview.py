@@ -101,6 +101,11 @@ def preview(
     *,
     budget_s: float = 4.0,
     into: str = "output",
+    schema: Any = None,
+    nested: Literal["columns", "objects"] = "columns",
+    raw_text: bool = False,
+    probabilities: bool = False,
+    describe_schema: bool = False,
     chat: bool | Literal["auto"] | None = None,
     system: str | None = None,
     nulls: Literal["skip", "empty", "raise"] = "skip",
@@ -131,6 +136,11 @@ def preview(
         n: How many rows to run and show, from short prompts to long ones.
         budget_s: Seconds to measure for, beyond the shown rows; 0 for the shown rows alone.
         into: The name of the output column.
+        schema: What answers are held to.
+        nested: What becomes of a field's own fields.
+        raw_text: Whether the model's text is kept too.
+        probabilities: Whether each label gets its probability.
+        describe_schema: Whether the model is told about the schema.
         chat: Whether texts go through the model's chat template.
         system: A system message in front of each prompt.
         nulls: What to do with nulls.
@@ -173,6 +183,11 @@ def preview(
         llm,
         options,
         into=into,
+        schema=schema,
+        nested=nested,
+        raw_text=raw_text,
+        probabilities=probabilities,
+        describe_schema=describe_schema,
         chat=chat,
         system=system,
         nulls=nulls,

@@ -78,11 +78,11 @@ def _html_row(row: _Row) -> str:
 
 def _shown(preview: Preview) -> Iterator[_Row]:
     result = preview.outputs
-    table, outputs = result.rows, result.data[result._run.job.into]
+    table, outputs = result.rows, result._run.store.outputs
     for at, prompt in enumerate(preview.prompts):
         row = table.iloc[at]
         ok = row["status"] == "ok"
-        text = str(outputs.iloc[at]) if ok else f"{row['status']}: {row['error']}"
+        text = str(outputs[at]) if ok else f"{row['status']}: {row['error']}"
         counts = [
             f"{int(row[name]):,} {unit}"
             for name, unit in (("prompt_tokens", "prompt tokens"), ("new_tokens", "new"))

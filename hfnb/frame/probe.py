@@ -99,10 +99,12 @@ class Probe:
         self.computed += here
         whole = not stats.cancelled
         if whole:
-            answered = rows[ok & (rows["source"] != "duplicate")]
+            # What a schema makes an error of half an answer took its time all the same.
+            ended = ok | (rows["finish_reason"] == "length")
+            answered = rows[ended & (rows["source"] != "duplicate")]
             self.new_tokens += [int(each) for each in answered["new_tokens"].fillna(0)]
             self.cut_off += int((answered["finish_reason"] == "length").sum())
-            texts = [str(each) for each in result.data.loc[ok.to_numpy(), self._job.into]]
+            texts = [str(run.store.outputs[int(at)]) for at in ok.to_numpy().nonzero()[0]]
             size = sum(len(each.encode("utf-8", "replace")) for each in texts)
             self.text_bytes = size / max(1, len(texts))
         together = max(1, work.batch_rows)

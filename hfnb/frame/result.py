@@ -11,6 +11,7 @@ import pandas as pd
 from hfnb.engines.base import Chat
 from hfnb.errors import RowError
 from hfnb.frame import show
+from hfnb.frame.columns import pandas_columns, shown_columns, table_columns
 from hfnb.frame.manifest import manifest_of
 from hfnb.frame.progress import Display, Progress, Silent
 from hfnb.frame.runner import Run
@@ -179,7 +180,10 @@ class RunResult:
         job, store, at = self._run.job, self._run.store, list(positions)
         frame = job.frame.iloc[at]
         rows = store.table(frame.index, at)
-        outputs = [store.outputs[each] for each in at]
+        outputs = {
+            name: dict(enumerate(values.values()))
+            for name, values in shown_columns(job, store, at).items()
+        }
         return show.lines_of(frame, job.source.columns, outputs, rows, range(len(at)))
 
     def prompt(self, position: int) -> str:
@@ -248,25 +252,28 @@ class RunResult:
 
     def _data(self) -> Any:
         job = self._run.job
-        outputs: Any = self._run.store.outputs.array()
+        store = self._run.store
         if job.given is not None:
-            return with_output(job.given, job.into, outputs)
+            data = job.given
+            for name, values in table_columns(job, store).items():
+                data = with_output(data, name, values)
+            return data
         data = own_copy(job.frame)
-        if job.into in data.columns:
-            data[job.into] = outputs
-        else:
-            data.insert(data.shape[1], job.into, outputs)
+        for name, values in pandas_columns(job, store).items():
+            if name in data.columns:
+                data[name] = values
+            else:
+                data.insert(data.shape[1], name, values)
         data.attrs["hfnb"] = self.manifest
         return data
 
     def _view(self) -> show.View:
-        job = self._run.job
+        job, rows = self._run.job, self._lines
         return show.View(
             frame=job.frame,
-            outputs=self._run.store.outputs,
-            rows=self._lines,
+            outputs=shown_columns(job, self._run.store, show.shown_rows(rows)),
+            rows=rows,
             columns=job.source.columns,
-            into=job.into,
             stats=self.stats,
         )
 

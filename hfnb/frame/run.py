@@ -45,6 +45,11 @@ def run(
     llm: HuggingFacePipeline | Engine | str | None = None,
     *,
     into: str = "output",
+    schema: Any = None,
+    nested: Literal["columns", "objects"] = "columns",
+    raw_text: bool = False,
+    probabilities: bool = False,
+    describe_schema: bool = False,
     chat: bool | Literal["auto"] | None = None,
     system: str | None = None,
     nulls: Literal["skip", "empty", "raise"] = "skip",
@@ -77,6 +82,16 @@ def run(
         llm: From `hfnb.load`; or a model's name, which is then loaded; or any engine. A chain
             brings its own.
         into: The name of the output column.
+        schema: What answers are held to while they are written, so that each becomes typed columns
+            of its own: a pydantic class, a TypedDict, a dataclass, a type; a dictionary of fields,
+            such as ``{"tone": ["good", "bad"], "score": float}``; a JSON schema; a list of labels
+            or a regular expression, for one column. An answer that ``max_new_tokens`` cuts off is
+            the row's error. Needs ``pip install "hfnb[structured]"``.
+        nested: Fields of a field: ``"columns"`` named ``a.b``, or ``"objects"`` in one column.
+        raw_text: Keep the model's text too, in a column named after ``into`` with ``_text``.
+        probabilities: Where the schema is a choice among labels: a column for each label's
+            probability by the model. The likeliest label is the answer.
+        describe_schema: Tell the model about the schema, with the prompt.
         chat: Send each text as a user message through the model's chat template: ``True``,
             ``False``, or ``"auto"`` for where the model has one. ``None`` does what ``llm`` does.
         system: A system message in front of each prompt; needs a chat template.
@@ -108,8 +123,9 @@ def run(
         ``stats``; with ``out`` a `PartsResult`, whose ``data`` and ``rows`` stay on disk.
 
     Raises:
-        TemplateError: The prompt does not fit the frame's columns.
-        OptionError: An option's name or value is wrong.
+        TemplateError: The prompt or the schema does not fit the frame's columns.
+        OptionError: An option's name or value is wrong, or answers can't be held to the schema.
+        MissingExtraError: A package that schemas need is not installed.
         ModelError: The model can't be found, read or run.
         KeyboardInterrupt: As it came; `hfnb.last_result` has what was finished.
 
@@ -129,6 +145,11 @@ def run(
         llm,
         options,
         into=into,
+        schema=schema,
+        nested=nested,
+        raw_text=raw_text,
+        probabilities=probabilities,
+        describe_schema=describe_schema,
         chat=chat,
         system=system,
         nulls=nulls,

@@ -275,6 +275,8 @@ class Run:
 
     def _finish(self, completion: Completion) -> tuple[Completion, Any]:
         """Return a completion as the user gets it, and its output."""
+        if completion.error is None and self.job.structure is not None:
+            completion = self.job.structure.read(completion)
         output: Any = completion.text
         problem = completion.error
         if problem is None and self.job.after is not None:

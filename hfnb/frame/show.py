@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from hfnb.frame.cells import is_null, text_of
-from hfnb.frame.outputs import Outputs
 from hfnb.frame.progress import duration
 from hfnb.frame.stats import RunStats
 from hfnb.show import BAD, QUIET, text_table
@@ -26,16 +25,19 @@ _MARKS = {
 """How a row without an output is marked: by a sign, and by JupyterLab's own colour."""
 
 
+Shown = Mapping[str, Mapping[int, Any]]
+"""The values of output columns, by name and position, of the rows that are shown."""
+
+
 class View(NamedTuple):
     """What is to be shown of a result."""
 
     frame: pd.DataFrame
     """The input."""
-    outputs: Outputs | Sequence[Any]
+    outputs: Shown
     rows: pd.DataFrame
     columns: tuple[str, ...]
     """The columns of the prompt."""
-    into: str
     stats: RunStats
 
 
@@ -46,25 +48,30 @@ class Line(NamedTuple):
     """What the row is called in the frame's index."""
     inputs: tuple[str, ...]
     """The values of the prompt's columns."""
-    text: str
-    """The output."""
+    outputs: tuple[str, ...]
+    """The values of the output columns, empty where the row has none."""
     reason: str
     """Why there is none: the error, or why the row was skipped."""
     latency: str
     status: str
 
+    @property
+    def text(self) -> str:
+        """The output in one cell."""
+        return " · ".join(filter(None, self.outputs))
 
-def _shown(view: View) -> list[int]:
+
+def shown_rows(rows: pd.DataFrame) -> list[int]:
     """Return the positions to show: the first rows, and the first failures after them."""
-    first = list(range(min(_ROWS, len(view.rows))))
-    later = [int(at) for at in (view.rows["status"] == "error").to_numpy().nonzero()[0]]
+    first = list(range(min(_ROWS, len(rows))))
+    later = [int(at) for at in (rows["status"] == "error").to_numpy().nonzero()[0]]
     return first + [at for at in later if at >= _ROWS][:_FAILED]
 
 
 def lines_of(
     frame: pd.DataFrame,
     columns: Sequence[str],
-    outputs: Outputs | Sequence[Any],
+    outputs: Shown,
     rows: pd.DataFrame,
     at: Iterable[int],
 ) -> list[Line]:
@@ -73,18 +80,19 @@ def lines_of(
     Args:
         frame: The input.
         columns: The columns of the prompt.
-        outputs: The output of each row of the frame.
+        outputs: The output columns, with the values of the wanted rows.
         rows: What `RunResult.rows` has, likewise.
         at: The positions of the wanted rows.
     """
     lines = []
     for position in at:
         row = rows.iloc[position]
+        ok = row["status"] == "ok"
         lines.append(
             Line(
                 label=_cell(frame.index[position]),
                 inputs=tuple(_cell(frame[name].iloc[position]) for name in columns),
-                text=_cell(outputs[position]) if row["status"] == "ok" else "",
+                outputs=tuple(_cell(each[position]) if ok else "" for each in outputs.values()),
                 reason=_cell(row["error"]),
                 latency="" if pd.isna(row["latency_s"]) else duration(float(row["latency_s"])),
                 status=str(row["status"]),
@@ -93,16 +101,14 @@ def lines_of(
     return lines
 
 
-def _lines(view: View) -> list[tuple[str, tuple[str, ...], str, str, str]]:
-    """Return each shown row: label, prompt columns, output, latency, and status."""
-    shown = lines_of(view.frame, view.columns, view.outputs, view.rows, _shown(view))
+def _lines(view: View) -> list[Line]:
+    """Return each shown row; of one without outputs the first says why."""
+    shown = lines_of(view.frame, view.columns, view.outputs, view.rows, shown_rows(view.rows))
     return [
-        (
-            each.label,
-            each.inputs,
-            each.text if each.status == "ok" else f"{each.status}: {each.reason}".rstrip(": "),
-            each.latency,
-            each.status,
+        each
+        if each.status == "ok"
+        else each._replace(
+            outputs=(f"{each.status}: {each.reason}".rstrip(": "), *each.outputs[1:])
         )
         for each in shown
     ]
@@ -116,7 +122,7 @@ def _cell(value: Any) -> str:
 
 
 def _caption(view: View) -> str:
-    shown, total = len(_shown(view)), view.stats.rows
+    shown, total = len(shown_rows(view.rows)), view.stats.rows
     if shown == total:
         return ""
     more = f": the first {_ROWS}, and the first that failed after them" if shown > _ROWS else ""
@@ -125,8 +131,8 @@ def _caption(view: View) -> str:
 
 def as_text(view: View) -> str:
     """Return a result as lines of text."""
-    head = ["", *view.columns, view.into, "latency"]
-    body = [[label, *inputs, text, latency] for label, inputs, text, latency, _ in _lines(view)]
+    head = ["", *view.columns, *view.outputs, "latency"]
+    body = [[each.label, *each.inputs, *each.outputs, each.latency] for each in _lines(view)]
     text = text_table(list(map(_cut, head)), (list(map(_cut, line)) for line in body))
     return "\n".join(part for part in (text, _caption(view), "", str(view.stats)) if part != "")
 
@@ -139,9 +145,9 @@ def as_html(view: View) -> str:
     """Return a result as HTML. All text of the data and the model is escaped."""
     head = "".join(
         f'<th scope="col" style="text-align: left">{html.escape(str(name))}</th>'
-        for name in ("", *view.columns, view.into, "latency")
+        for name in ("", *view.columns, *view.outputs, "latency")
     )
-    body = "".join(_html_row(*line) for line in _lines(view))
+    body = "".join(map(_html_row, _lines(view)))
     caption = _caption(view)
     note = f"<p><small>{html.escape(caption)}</small></p>" if caption else ""
     return (
@@ -151,16 +157,16 @@ def as_html(view: View) -> str:
     )
 
 
-def _html_row(label: str, inputs: Iterable[str], text: str, latency: str, status: str) -> str:
-    mark, colour = _MARKS.get(status, ("", ""))
-    output = _html_text(text)
+def _html_row(line: Line) -> str:
+    mark, colour = _MARKS.get(line.status, ("", ""))
+    outputs = list(map(_html_text, line.outputs))
     if mark:
-        output = f'<span style="color: {colour}"><strong>{mark}</strong> {output}</span>'
-    cells = [*(_html_text(each) for each in inputs), output]
+        outputs[0] = f'<span style="color: {colour}"><strong>{mark}</strong> {outputs[0]}</span>'
+    cells = [*map(_html_text, line.inputs), *outputs]
     filled = "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
     return (
-        f'<tr><th scope="row">{_html_text(label)}</th>{filled}'
-        f'<td style="text-align: right; white-space: nowrap">{html.escape(latency)}</td></tr>'
+        f'<tr><th scope="row">{_html_text(line.label)}</th>{filled}'
+        f'<td style="text-align: right; white-space: nowrap">{html.escape(line.latency)}</td></tr>'
     )
 
 

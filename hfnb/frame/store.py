@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hfnb.engines.base import Completion
-from hfnb.errors import RowError
+from hfnb.errors import AnswerError, RowError
 from hfnb.frame.outputs import Outputs, strings_of
 
 STATUSES = ("cancelled", "ok", "error", "skipped")
@@ -67,13 +67,16 @@ class RowStore:
             self._queue_s[at] = completion.queue_s
         if completion.batch_rows is not None:
             self._batch_rows[at] = completion.batch_rows
-        if completion.error is not None:
+        if completion.error is not None and not isinstance(completion.error, AnswerError):
             self.fail(at, completion.error)
             return
         if completion.new_tokens is not None:
             self._new_tokens[at] = completion.new_tokens
         if completion.finish_reason in FINISH_REASONS:
             self._reason[at] = FINISH_REASONS.index(completion.finish_reason)
+        if completion.error is not None:
+            self.fail(at, completion.error)
+            return
         if completion.truncated_tokens:
             self._truncated[at] = completion.truncated_tokens
         self._source[at] = SOURCES.index(source)
@@ -169,14 +172,16 @@ class RowStore:
         return np.flatnonzero(self._status == STATUSES.index(status))
 
     def cut_off(self) -> int:
-        """Return the number of rows that max_new_tokens ended."""
-        return len(self.where_cut_off())
+        """Return the number of rows that are ok, and that max_new_tokens ended."""
+        return int((self._status[self.where_cut_off()] == _OK).sum())
 
     def where_cut_off(self) -> np.ndarray[Any, np.dtype[np.intp]]:
-        """Return the positions of the rows that max_new_tokens ended."""
-        return np.flatnonzero(
-            (self._status == _OK) & (self._reason == FINISH_REASONS.index("length"))
-        )
+        """Return the positions of the rows that max_new_tokens ended.
+
+        They are ok, unless it left half of what a schema asks for.
+        """
+        ended = (self._status == _OK) | (self._status == _ERROR)
+        return np.flatnonzero(ended & (self._reason == FINISH_REASONS.index("length")))
 
     def came_from(self, source: str) -> int:
         """Return the number of rows with a source."""

@@ -19,10 +19,11 @@ import pandas as pd
 from hfnb.engines.base import Engine
 from hfnb.errors import OptionError
 from hfnb.frame.chunks import Source, pieces, rows_of_a_part
+from hfnb.frame.columns import arrow_columns, names_of, no_arrow_columns, pandas_types
 from hfnb.frame.combine import Latencies, combine, over
 from hfnb.frame.job import Job
 from hfnb.frame.manifest import manifest_of
-from hfnb.frame.outcome import merged, no_texts, texts_of
+from hfnb.frame.outcome import merged
 from hfnb.frame.parts import Part, Parts, fingerprint_of, open_parts
 from hfnb.frame.parts_manifest import read_manifest, same_source, what_decides
 from hfnb.frame.parts_result import PartsResult
@@ -117,7 +118,7 @@ class _Stream:
         self._memory = memory
         rows = source.rows
         self._total = rows if rows is None or limit is None else min(rows, limit)
-        self._schema = with_column(source.schema.empty_table(), job.into, no_texts()).schema
+        self._schema = _with_columns(source.schema.empty_table(), no_arrow_columns(job)).schema
         self._open: list[_Open] = []
         self._began = time.perf_counter()
         self._kept = self._done = self._failed = self._reused = 0
@@ -249,16 +250,16 @@ class _Stream:
         import pyarrow as pa
 
         number, table, todo = each.part
-        run, into = each.run, self._job.into
-        texts = texts_of(run.store.outputs.array())
+        run = each.run
+        outputs = arrow_columns(self._job, run.store)
         lines = pa.Table.from_pandas(
             run.store.table(pd.RangeIndex(run.store.size)), preserve_index=False
         )
         if todo is not None:
-            old = self._parts.data(number).select([into])
-            texts = merged(old, pa.table({into: texts}), todo, table.num_rows).column(0)
+            old = self._parts.data(number).select(outputs.column_names)
+            outputs = merged(old, outputs, todo, table.num_rows)
             lines = merged(self._parts.lines(number), lines, todo, table.num_rows)
-        data = with_column(table, into, texts).unify_dictionaries()
+        data = _with_columns(table, outputs).unify_dictionaries()
         self._parts.write(number, data, lines, fingerprint_of(table, self._columns))
         self._open.remove(each)
         stats, progress = run.stats(), run.progress()
@@ -297,7 +298,8 @@ class _Stream:
             self._parts,
             self._stats(),
             schema=self._schema,
-            into=self._job.into,
+            outputs=names_of(self._job),
+            dtypes=pandas_types(self._job),
             columns=self._columns,
             complete=self._complete,
         )
@@ -327,3 +329,10 @@ class _Stream:
             run_rss_bytes=max(0, memory.peak_bytes - memory.start_bytes),
             memory=tuple(memory.samples),
         )
+
+
+def _with_columns(table: Any, outputs: Any) -> Any:
+    """Return an Arrow table with the columns of another one."""
+    for name in outputs.column_names:
+        table = with_column(table, name, outputs.column(name))
+    return table

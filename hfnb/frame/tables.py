@@ -246,6 +246,8 @@ def as_arrow(values: Any) -> Any:
     """
     import pyarrow as pa
 
+    if isinstance(values, pa.Array):
+        return values
     try:
         column = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:

@@ -94,6 +94,14 @@ LOADING: dict[str, Option] = {
 
 RUNNING: dict[str, Option] = {
     "--into": Option("into", "the column of the answers", "NAME", read=str),
+    "--schema": Option(
+        *("schema", "typed columns: a variable, or 'tone: good|bad, stars: int'", "SCHEMA"),
+        read=str,
+    ),
+    "--nested": Option(*("nested", "fields of fields", "WHAT", ("columns", "objects")), read=str),
+    "--raw-text": Option("raw_text", "keep the text of answers beside a schema's columns"),
+    "--probabilities": Option("probabilities", "a column for each label's probability"),
+    "--describe-schema": Option("describe_schema", "tell the model about the schema"),
     "--model": Option(
         "model", "a model's name, its folder, or a variable that holds one", "MODEL", read=str
     ),

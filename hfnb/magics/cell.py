@@ -16,12 +16,16 @@ from hfnb.magics.arguments import GENERATING, LOADING, OF_CELL, RUNNING, read_ar
 from hfnb.magics.model import Models
 from hfnb.magics.namespace import sample, table_of
 from hfnb.magics.prompt import check_fields, fill, prompt_of, values_of
+from hfnb.magics.schema import schema_of
 from hfnb.magics.words import split
 
 if TYPE_CHECKING:
     from hfnb.frame.result import RunResult
 
-_CHECKED = "chat system nulls too_long on_error journal batch_size limit overwrite".split()
+_CHECKED = """
+    schema nested raw_text probabilities describe_schema chat system nulls too_long on_error journal
+    batch_size limit overwrite
+""".split()
 _DEFAULTS = {name: inspect.signature(run).parameters[name].default for name in _CHECKED}
 """What `hfnb.run` does where nothing is said."""
 
@@ -72,6 +76,8 @@ def read_cell(
     own = {name: running.pop(name, None) for name in ("output", "quiet", "var", "sample", "model")}
     running.pop("engine", None)  # there is one, this machine; it is checked when it is read
     _check_output(own["output"])
+    if "schema" in running:
+        running["schema"] = schema_of(running["schema"], names)
     values = values_of(own["var"] or (), names)
     table = table_of(words[0].text, names)
     check_fields(prompt, columns_of(table), values, names)

@@ -20,6 +20,7 @@ from hfnb.errors import HfnbError
 from hfnb.frame.tables import columns_of
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, option_name
 from hfnb.magics.line import COMMANDS
+from hfnb.magics.schema import is_schema
 from hfnb.magics.words import Word, split
 from hfnb.variables import is_model, tables
 
@@ -129,6 +130,8 @@ class Completion:
         if option.key == "model":
             held = [name for name, value in list(names.items()) if is_model(value)]
             return [*(name for name in held if name[0] != "_"), *_models(word)]
+        if option.key == "schema":
+            return [name for name, value in list(names.items()) if is_schema(name, value)]
         if option.key == "device":
             return _DEVICES.get(_value_of("--backend", words), _DEVICES["pytorch"])
         if option.key == "var":

@@ -81,6 +81,7 @@ class HfnbMagics(Magics):
         --model MODEL            load another model first, or use one that a variable holds
         --limit N, --sample N    only the first rows, or some at random
         --var tone               a Python variable for {tone} in the prompt
+        --schema "tone: good|bad, stars: int"    typed columns; or a variable's schema
         --max-new-tokens N       and all other generation options of transformers
         """
         with usage_errors():

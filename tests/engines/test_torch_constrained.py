@@ -98,5 +98,5 @@ def test_rows_with_and_without_a_grammar_share_a_batch(engine: Engines) -> None:
 
 
 def test_ways_that_know_no_grammar_say_so(engine: Engines) -> None:
-    with pytest.raises(OptionError, match="num_beams needs it"):
+    with pytest.raises(OptionError, match="together with num_beams"):
         asked(engine("llama"), Grammar("regex", "a"), num_beams=2)

@@ -47,7 +47,7 @@ class Shell:
 
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
-    """A shell in which df, echo (an engine) and number (an int) are known."""
+    """A shell in which df, echo (an engine), number (an int) and tones (labels) are known."""
     # doctest leaves one behind, and IPython then thinks that _ is somebody's gettext.
     vars(builtins).pop("_", None)
     found = Shell(capsys)
@@ -56,6 +56,7 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
         df=pd.DataFrame({"i": [72, 7, 1984], "long name": ["a", "b", "c"]}),
         echo=hfnb.EchoEngine(fingerprint="echo"),
         number=3,
+        tones=["good", "bad"],
     )
     yield found
     session.use(None)

@@ -11,6 +11,7 @@ import pytest
 import hfnb
 from hfnb import session
 from tests.magics.conftest import Shell
+from tests.needs import require
 
 ASK = "What is the number {i} in french?"
 ANSWERS = ["soixante-douze", "sept", "mille neuf cent quatre-vingt-quatre"]
@@ -272,3 +273,51 @@ def test_errors_of_the_users_own_code_keep_their_traceback(shell: Shell) -> None
     shell.names["broken"] = Broken()
     shell("%%hfnb df --model broken\nrow {i}")
     assert "UsageError" not in shell.said
+
+
+# --- schemas ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "schema",
+    ["Tone", "'tone: good|bad, stars: int'", "\"{'tone': ['good', 'bad'], 'stars': int}\"",
+     '\'{"type": "object", "properties": {"tone": {"enum": ["good", "bad"]}, '
+     '"stars": {"type": "integer"}}}\''],
+)  # fmt: skip
+def test_a_schema_makes_typed_columns(shell: Shell, schema: str) -> None:
+    require("structured")
+    shell.names["Tone"] = {"tone": ["good", "bad"], "stars": int}
+    shell.names["said"] = hfnb.EchoEngine(lambda _: '{"tone": "good", "stars": 3}')
+    data = shell(f"%%hfnb df --schema {schema} --model said --raw-text\n{ASK}")
+    assert str(data["tone"].dtype) == "category"
+    assert data["stars"].tolist() == [3, 3, 3]
+    assert list(data)[-1] == "output_text"
+    assert "tone" in shell.said
+
+
+def test_labels_with_probabilities_in_a_cell(shell: Shell) -> None:
+    require("structured")
+    data = shell(
+        "%%hfnb df --schema 'sept, soixante-douze' --probabilities --into word "
+        f"--model hfnb/numbers-fr\n{ASK}"
+    )
+    assert data["word"].tolist()[:2] == ["soixante-douze", "sept"]
+    assert data["word.sept"][1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--schema Tonne", "There is no variable 'Tonne' for --schema. Did you mean 'Tone'"),
+        ("--schema 'tone: flaot'", "Did you mean 'float'"),
+        ("--schema int --probabilities", "--probabilities is for a choice among labels"),
+        ("--raw-text", "is about a schema"),
+        ("--schema 'i: int'", "has a column 'i' already"),
+    ],
+)
+def test_a_wrong_schema_is_one_line(shell: Shell, options: str, said: str) -> None:
+    require("structured")
+    shell.names["Tone"] = {"tone": ["good", "bad"]}
+    shell(f"%%hfnb df {options} --model no/such-model\n{ASK}")
+    assert said in shell.said.replace("\n", " ")
+    assert "Traceback" not in shell.said

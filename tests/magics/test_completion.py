@@ -20,6 +20,8 @@ OFFERED = [
     ("%%hfnb df --backend openvino --device C", ["CPU"]),
     ("%%hfnb df --too-long ", ["error", "truncate", "skip"]),
     ("%%hfnb df --var nu", ["number"]),
+    ("%%hfnb df --schema ", ["tones"]),
+    ("%%hfnb df --nested o", ["objects"]),
     ("%%hfnb df --chat --no-ch", ["--no-ch"]),
     ("%%hfnb df --into an", ["an"]),
     ("%%hfnb df\nWhat is {", ["i", "long name"]),
