@@ -61,8 +61,7 @@ class HfnbMagics(Magics):
         r"""Run a prompt for every row of a table, with a local model.
 
         %hfnb load hfnb/numbers-fr         load a model; it is kept for the cells that follow
-        %hfnb                              the panel; in a terminal this help, and what is loaded
-        %hfnb panel df                     the panel, for the rows of df
+        %hfnb, or %hfnb panel df           the panel; in a terminal help, and what is loaded
         %hfnb models qwen                  models with that in their names, here and on the Hub
         %hfnb devices                      what this machine can run models on
         %hfnb status | last | journal      what is loaded; the last result; finished rows on disk

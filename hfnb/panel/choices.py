@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hfnb.hub import is_hub_id
 from hfnb.panel.state import AUTO, State
-from hfnb.spec import BACKENDS, DTYPES, TASKS
+from hfnb.spec import BACKENDS, DTYPES, QUANTISED, TASKS
 
 _BACKENDS = {"pytorch": "PyTorch", "openvino": "OpenVINO"}
 _WEIGHT_FORMATS = (AUTO, "fp32", "fp16", "bf16", "int8", "int4")
@@ -70,7 +70,13 @@ def devices(state: State) -> list[Option]:
 def precisions(state: State) -> list[Option]:
     """Return the dtypes of PyTorch, or the weight formats of OpenVINO."""
     if state.choice.backend != "openvino":
-        return [Option(each, each) for each in DTYPES]
+        own = [] if state.devices is None else [each.name for each in state.devices]
+        cuda = state.devices is None or any(each.startswith("cuda") for each in own)
+        why_not = "" if cuda else "with PyTorch they need CUDA; on a CPU OpenVINO has them"
+        return [
+            *(Option(each, each) for each in DTYPES),
+            *(Option(each, each, why_not) for each in QUANTISED),
+        ]
     entry = state.entry
     exported = entry is not None and "pytorch" not in entry.backends
     return [

@@ -68,7 +68,31 @@ class ReadRow:
     at: int
 
 
-Effect = Estimate | Search | Load | Unload | LookForTables | Render | Start | Stop | ReadRow
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Measure the candidates, or the ways to run a model."""
+
+    fastest: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class StopComparing:
+    """End the comparison."""
+
+
+Effect = (
+    Compare
+    | StopComparing
+    | Estimate
+    | Search
+    | Load
+    | Unload
+    | LookForTables
+    | Render
+    | Start
+    | Stop
+    | ReadRow
+)
 
 
 def due(before: State, after: State) -> list[Effect]:
@@ -102,6 +126,11 @@ def due(before: State, after: State) -> list[Effect]:
         effects.append(Stop())
     if after.look is not None and _looked(after) != _looked(before):
         effects.append(ReadRow(after.look.at))
+    now, earlier = after.comparing, before.comparing
+    if now.running and not earlier.running:
+        effects.append(Compare(now.running == "recommend"))
+    if now.stopping and not earlier.stopping:
+        effects.append(StopComparing())
     return effects
 
 

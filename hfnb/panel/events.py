@@ -6,14 +6,14 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from hfnb.frame.progress import Progress
-from hfnb.panel.state import Memory, Point, Recipe, Rendered, Table
+from hfnb.panel.state import Candidate, Choice, Memory, Point, Recipe, Rendered, Table
 
 if TYPE_CHECKING:
     from hfnb.catalogue.entry import ModelEntry
+    from hfnb.comparing.comparison import Comparison
     from hfnb.frame.result import RunResult
     from hfnb.llm import HuggingFacePipeline
     from hfnb.machine import Devices
-    from hfnb.panel.state import Choice
 
 # -- a person's doing -----------------------------------------------------------------------------
 
@@ -131,6 +131,52 @@ class Folded:
 
     name: str
     is_open: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TabPicked:
+    """Rows are to be run, or models compared."""
+
+    tab: Literal["run", "compare"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateAdded:
+    """What is chosen is to be compared with others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateRemoved:
+    """A candidate is not to be compared after all."""
+
+    at: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareSet:
+    """Something of the comparison was set: the field's name in `Comparing`, and its value."""
+
+    field: Literal["reference", "rows"]
+    value: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparePressed:
+    """The candidates are to be measured; or the ways to run the chosen model, for the fastest."""
+
+    fastest: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareStopped:
+    """The comparison is to end; what is measured stays."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UsePressed:
+    """A candidate is to be loaded."""
+
+    candidate: Candidate
 
 
 # -- news from the workers ------------------------------------------------------------------------
@@ -252,6 +298,23 @@ class RowRead:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompareTold:
+    """How far the comparison is."""
+
+    progress: Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The comparison has ended: as it should, by a stop, or by a problem."""
+
+    comparison: Comparison | None = None
+    usable: tuple[Candidate, ...] = ()
+    advice: str = ""
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Failed:
     """Something in the panel itself went wrong."""
 
@@ -261,7 +324,9 @@ class Failed:
 Event = (
     Chosen | Asked | Typed | ColumnAdded | Moved | LoadPressed | UnloadPressed | RefreshPressed
     | RunPressed | AgainPressed | StopPressed | Filtered | Turned | RowPicked | AnswerEdited
-    | ExamplePressed | Folded
+    | ExamplePressed | Folded | TabPicked | CandidateAdded | CandidateRemoved | CompareSet
+    | ComparePressed | CompareStopped | UsePressed
     | Found | Searched | DevicesFound | Estimated | Stepped | Loaded | LoadFailed | Unloaded
-    | OtherInUse | TablesFound | PromptRendered | RunBegan | Seen | RunEnded | RowRead | Failed
+    | OtherInUse | TablesFound | PromptRendered | RunBegan | Seen | RunEnded | RowRead
+    | CompareTold | Compared | Failed
 )  # fmt: skip

@@ -41,7 +41,7 @@ class ModelView:
         self._device = Choose("Device", lambda value: post(on.Chosen("device", value)))
         self._precision = Choose("Precision", lambda value: post(on.Chosen("precision", value)))
         self._reasons = widgets.HTML()
-        self._memory = Line("hfnb-memory")
+        self._memory, self._advice = Line("hfnb-memory"), Line("hfnb-note")
         self._load = button("Load", lambda: post(on.LoadPressed()), primary=True)
         self._anyway = button(
             "Load anyway",
@@ -59,6 +59,7 @@ class ModelView:
             row(self._backend.widget, self._device.widget, self._precision.widget),
             self._reasons,
             self._memory.widget,
+            self._advice.widget,
             row(self._load, self._anyway, self._unload),
             self._status.widget,
             self._problem.widget,
@@ -87,6 +88,9 @@ class ModelView:
         draw(self._reasons, value="".join(f"<div>{html.escape(each)}</div>" for each in reasons))
         show_if(self._reasons, bool(reasons))
         self._memory.show(_memory(state))
+        advice = "" if state.memory is None else state.memory.advice
+        self._advice.show(advice)
+        show_if(self._advice.widget, bool(advice))
         self._show_buttons(state)
         self._status.show(_status(state))
         self._problem.show(state.model_problem)

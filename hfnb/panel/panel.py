@@ -19,6 +19,7 @@ from hfnb.panel import effects as to
 from hfnb.panel import events as on
 from hfnb.panel import imports
 from hfnb.panel.code import bound_options, code_of, messages_of
+from hfnb.panel.compare_view import CompareView
 from hfnb.panel.generation import FIELDS, options_of
 from hfnb.panel.kept import Kept
 from hfnb.panel.loop import Loop
@@ -31,6 +32,7 @@ from hfnb.panel.run_view import RunView
 from hfnb.panel.state import AUTO, Asking, Choice, InUse, Recipe, State
 from hfnb.panel.style import stylesheet
 from hfnb.panel.tables import rendered, tables_among
+from hfnb.panel.tabs_view import TabsView
 from hfnb.panel.workers import Workers, said
 from hfnb.spec import BACKENDS, ModelSpec
 
@@ -106,9 +108,8 @@ class Panel:
         self._kept = Kept()
         self._loop = Loop(self._step, self._is_busy)
         self._workers = Workers(self._loop.post, self._names)
-        self._views = [
-            kind(self._loop.post) for kind in (ModelView, PromptView, RunView, ResultView)
-        ]
+        kinds = (ModelView, PromptView, TabsView, RunView, ResultView, CompareView)
+        self._views = [kind(self._loop.post) for kind in kinds]
         model_view, prompt_view, *below = (each.widget for each in self._views)
         style = widgets.HTML(stylesheet("panel.css"))
         self.widget = column(
@@ -174,6 +175,7 @@ class Panel:
             self._shell.events.unregister("pre_run_cell", self._before_cell)
             self._shell.events.unregister("post_run_cell", self._after_cell)
         self._workers.stop()
+        self._workers.stop_comparing()
         self._loop.close()
         self.widget.close()
 
@@ -255,6 +257,10 @@ class Panel:
                     workers.start(effect.running, state.result, state.in_use.llm)
             case to.Stop():
                 workers.stop()
+            case to.Compare():
+                workers.compare(effect, state)
+            case to.StopComparing():
+                workers.stop_comparing()
             case to.ReadRow():
                 if state.result is not None:
                     line = state.result.lines((effect.at,))[0]

@@ -9,6 +9,7 @@ from hfnb.panel import events as on
 from hfnb.panel.choices import why_not_load
 from hfnb.panel.examples import with_example
 from hfnb.panel.generation import options_of, problem_of
+from hfnb.panel.reduce_compare import reduce_compare
 from hfnb.panel.state import AUTO, InUse, Loading, Look, Point, Recipe, Running, State
 from hfnb.show import size
 
@@ -55,6 +56,18 @@ def reduce(state: State, event: on.Event) -> State:
         case on.Folded():
             opened = state.open | {event.name} if event.is_open else state.open - {event.name}
             return replace(state, open=opened)
+        case (
+            on.TabPicked()
+            | on.CandidateAdded()
+            | on.CandidateRemoved()
+            | on.CompareSet()
+            | on.ComparePressed()
+            | on.CompareStopped()
+            | on.UsePressed()
+            | on.CompareTold()
+            | on.Compared()
+        ):
+            return reduce_compare(state, event)
         case _:
             return _told(state, event)
 
@@ -84,6 +97,8 @@ def _load(state: State, *, anyway: bool) -> State:
     if state.loading is not None or state.unloading:
         return state
     problem = why_not_load(state)
+    if not problem and state.comparing.running:
+        problem = "Models are being compared: stop that, or wait for its end, and then load."
     if not problem and state.running is not None:
         problem = "A run is under way: stop it, or wait for its end, and then load."
     estimate = None if state.memory is None else state.memory.estimate
@@ -141,6 +156,8 @@ def _run(state: State, limit: int | None) -> State:
     problem = ""
     if state.in_use is None:
         problem = "No model is loaded: choose one above, and press Load."
+    elif state.comparing.running:
+        problem = "Models are being compared: stop that, or wait for its end, and then run."
     elif state.table is None:
         problem = "There is no table to run: make a DataFrame in a cell, and press Refresh."
     elif not state.asking.prompt.strip():

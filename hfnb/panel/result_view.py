@@ -75,7 +75,7 @@ class ResultView:
 
     def show(self, state: State) -> None:
         """Draw what has changed."""
-        show_if(self.widget, state.result is not None)
+        show_if(self.widget, state.result is not None and state.tab == "run")
         if state.result is None:
             return
         failed = 0 if state.progress is None else state.progress.failed

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from hfnb.frame.progress import duration, number
 from hfnb.frame.stats import RunStats
 from hfnb.panel import events as on
-from hfnb.panel.parts import Line, Problem, button, column, draw, row, title
+from hfnb.panel.parts import Line, Problem, button, column, draw, row, show_if, title
 from hfnb.panel.picture import picture_of
 from hfnb.panel.state import State
 from hfnb.show import size
@@ -51,6 +51,7 @@ class RunView:
 
     def show(self, state: State) -> None:
         """Draw what has changed."""
+        show_if(self.widget, state.tab == "run")
         rows = 0 if state.table is None else state.table.rows
         busy = state.running is not None
         ready = state.in_use is not None and state.loading is None and not busy and rows > 0

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hfnb.frame.progress import Progress
+from hfnb.spec import QUANTISED
 
 if TYPE_CHECKING:
     from hfnb.catalogue.entry import ModelEntry
+    from hfnb.comparing.comparison import Comparison
     from hfnb.estimating import Estimate
     from hfnb.frame.result import RunResult
     from hfnb.llm import HuggingFacePipeline
@@ -31,6 +33,18 @@ class Choice:
     precision: str = AUTO
     """The dtype with PyTorch, the weight format with OpenVINO."""
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Choice:
+        """Return the choice that gives `hfnb.load` these arguments, ``model`` among them."""
+        precision = options.get("weight_format") or options.get("dtype")
+        return cls(
+            model=str(options["model"]),
+            task=options.get("task") or AUTO,
+            backend=options.get("backend") or "pytorch",
+            device=str(options.get("device") or AUTO),
+            precision=str(precision or AUTO),
+        )
+
     def arguments(self) -> dict[str, Any]:
         """Return what `hfnb.load` is given beside the model, without what is its default.
 
@@ -38,7 +52,8 @@ class Choice:
             >>> Choice("gpt2", backend="openvino", precision="int8").arguments()
             {'backend': 'openvino', 'weight_format': 'int8'}
         """
-        precision = "weight_format" if self.backend == "openvino" else "dtype"
+        own = self.backend == "openvino" or self.precision in QUANTISED
+        precision = "weight_format" if own else "dtype"
         told = {
             "task": self.task,
             "backend": "" if self.backend == "pytorch" else self.backend,
@@ -72,6 +87,36 @@ class Asking:
         return dataclasses.replace(self, generation=kept)
 
 
+class Candidate(NamedTuple):
+    """One of the models that were compared."""
+
+    choice: Choice
+    label: str = ""
+    """What the comparison calls it."""
+    batch_size: str = ""
+    """The batch size that is recommended with it; empty for hfnb's own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparing:
+    """What is compared, how far it is, and what came of it."""
+
+    candidates: tuple[Choice, ...] = ()
+    reference: str = ""
+    """The column of right answers; empty for none."""
+    rows: str = "50"
+    """How many of the rows, as it was typed; empty for all."""
+    running: Literal["", "compare", "recommend"] = ""
+    stopping: bool = False
+    progress: Progress | None = None
+    comparison: Comparison | None = None
+    usable: tuple[Candidate, ...] = ()
+    """Those that were measured, the recommended one first."""
+    advice: str = ""
+    """Which one is recommended, and why."""
+    problem: str = ""
+
+
 class Table(NamedTuple):
     """A table among the user's variables."""
 
@@ -87,6 +132,8 @@ class Memory:
     estimate: Estimate | None = None
     why_not: str = ""
     """Why there is no estimate."""
+    advice: str = ""
+    """What would be faster here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +255,9 @@ class State:
     page: int = 0
     look: Look | None = None
     """The row that is looked at by itself."""
+
+    tab: Literal["run", "compare"] = "run"
+    comparing: Comparing = dataclasses.field(default_factory=Comparing)
 
     open: frozenset[str] = frozenset()
     """The folds that are open."""

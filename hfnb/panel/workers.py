@@ -12,12 +12,15 @@ from hfnb.engines.base import Chat, Message
 from hfnb.engines.fits import anyway
 from hfnb.engines.shortage import give_back
 from hfnb.errors import HfnbError
+from hfnb.frame.progress import Progress
 from hfnb.panel import effects as to
 from hfnb.panel import events as on
 from hfnb.panel import imports
-from hfnb.panel.state import AUTO, Choice, Memory, Running
+from hfnb.panel.comparing import compared, recommended
+from hfnb.panel.state import AUTO, Choice, Memory, Running, State
 
 if TYPE_CHECKING:
+    from hfnb.estimating import Estimate
     from hfnb.frame.result import RunResult
     from hfnb.llm import HuggingFacePipeline
 
@@ -40,7 +43,7 @@ class Workers:
         self._post = post
         self._names = names
         self._latest: dict[type, int] = {}
-        self._stop = threading.Event()
+        self._stop, self._stop_comparing = threading.Event(), threading.Event()
         self._result: RunResult | None = None
 
     def begin(self) -> None:
@@ -74,6 +77,15 @@ class Workers:
         self._stop.set()
         if self._result is not None:
             self._result.cancel()
+
+    def compare(self, effect: to.Compare, state: State) -> None:
+        """Measure candidates, or the ways to run a model, each in a process of its own."""
+        self._stop_comparing.clear()
+        self._in_thread(lambda: self._compare(state, fastest=effect.fastest))
+
+    def stop_comparing(self) -> None:
+        """End the comparison."""
+        self._stop_comparing.set()
 
     # -- in the threads ---------------------------------------------------------------------------
 
@@ -153,6 +165,18 @@ class Workers:
             self._result = None
         self._post(on.RunEnded(result, problem or " ".join(warned)))
 
+    def _compare(self, state: State, *, fastest: bool) -> None:
+        try:
+            measure = recommended if fastest else compared
+            table = self._names()[state.asking.table]
+            tell = self._tell_comparing
+            self._post(measure(table, state, tell, self._stop_comparing))
+        except Exception as error:
+            self._post(on.Compared(problem=said(error)))
+
+    def _tell_comparing(self, progress: Progress) -> None:
+        self._post(on.CompareTold(progress))
+
     def _started(
         self, running: Running, before: RunResult | None, llm: HuggingFacePipeline
     ) -> RunResult:
@@ -199,9 +223,25 @@ def _estimated(choice: Choice) -> on.Estimated:
     from hfnb.estimating import estimate
 
     try:
-        return on.Estimated(choice, Memory(estimate(choice.model, **choice.arguments())))
+        found = estimate(choice.model, **choice.arguments())
+        return on.Estimated(choice, Memory(found, advice=_advice(choice, found)))
     except HfnbError as error:
         return on.Estimated(choice, Memory(why_not=said(error)))
+
+
+def _advice(choice: Choice, found: Estimate) -> str:
+    """Return that OpenVINO would be faster, where it would."""
+    from hfnb.engines.telling import openvino_advice
+    from hfnb.hub import find
+    from hfnb.spec import ModelSpec, check_task
+
+    if found.backend != "pytorch" or found.device != "cpu":
+        return ""
+    try:
+        task = find(ModelSpec(choice.model, load_options=(("local_files_only", True),))).task
+    except HfnbError:  # it is on the Hub
+        task = check_task(None if choice.task == AUTO else choice.task) or "text-generation"
+    return openvino_advice(choice.model, task, found.parameters)
 
 
 def _searched(query: str, task: str) -> on.Searched:

@@ -251,7 +251,7 @@ def test_memory_is_estimated_before_anything_is_loaded(drive: Callable[..., Driv
         ({"temperature": "hot"}, "temperature is a number"),
         ({"chat": "maybe"}, "chat is True, False or 'auto'"),
         ({"model": 3}, "model is a name"),
-        ({"weight_format": "int8"}, "OpenVINO"),
+        ({"weight_format": "fp16"}, "OpenVINO"),
     ],
 )
 def test_wrong_arguments_are_found_at_once(arguments: dict[str, Any], says: str) -> None:
