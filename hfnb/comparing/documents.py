@@ -96,7 +96,8 @@ def markdown(comparison: Comparison) -> str:
     if len(comparison.agreement):
         parts += ["", _markdown_table(*_agreement(comparison))]
         parts.append("Means, with their 95% bootstrap intervals.")
-    parts += ["", f"Prompt: `{told['prompt']}`" if told.get("prompt") else ""]
+    if told.get("prompt"):
+        parts.append(f"Prompt: `` {printable(str(told['prompt']))} ``")
     parts.append(_machine(told))
     return "\n\n".join(each for each in parts if each) + "\n"
 

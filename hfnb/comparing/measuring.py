@@ -112,19 +112,19 @@ def _warm(rows: Rows, engine: Engine) -> float | None:
     has it too fast.
     """
     times: list[float] = []
-    prompts = _prompts(rows)
-    for at, prompt in enumerate(prompts):
+    streams = (rows.generation.get("num_beams") or 1) == 1  # of beams, the end decides the first
+    for at, prompt in enumerate(_prompts(rows)):
         began = time.perf_counter()
         pieces = engine.generate(
             [Request(0, _another(prompt, at))],
             rows.generation.merge(max_new_tokens=_WARM_TOKENS),
-            stream=True,
+            stream=streams,
         )
         first: float | None = None
         for piece in pieces:
             if first is None and _is_token(piece):
                 first = time.perf_counter() - began
-        if at and first is not None:  # the first one warms
+        if at and streams and first is not None:  # the first one warms
             times.append(first)
     return statistics.median(times) if times else None
 

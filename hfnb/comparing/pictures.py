@@ -159,8 +159,8 @@ def _overview(
     axes.set_xlabel("rows a second", color=_TEXT)
     axes.set_ylabel(meaning, color=_TEXT)
     axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.set_xlim(left=0)
-    axes.margins(0.25)
+    axes.margins(y=0.25)
+    axes.set_xlim(0, 1.2 * float(stats["rows_per_s"].max()))  # room for the labels
     title = "Speed and quality; the larger the mark, the more memory"
     return title, f"{title}. {'; '.join(said)}."
 
