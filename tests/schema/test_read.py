@@ -92,6 +92,7 @@ def columns(schema: Any, **options: Any) -> dict[str, str]:
         (int, {"out": "Int64"}),
         (float | None, {"out": "Float64"}),
         (list[int], {"out": "object"}),
+        ({"tags": set[Literal["a", "b", "c"]]}, {"tags": "object"}),
         (dict[str, int], {"out": "object"}),
         (Pair, {"out": "object"}),
         ("[0-9]{3}", {"out": "string"}),
@@ -106,6 +107,19 @@ def columns(schema: Any, **options: Any) -> dict[str, str]:
 )  # fmt: skip
 def test_every_form_has_its_columns(schema: Any, expected: dict[str, str]) -> None:
     assert columns(schema) == expected
+
+
+def test_some_of_a_few_values_are_each_there_once() -> None:
+    read = read_schema(set[Literal["a", "b", "c"]])
+    assert read.plain["enum"][:5] == [[], ["a"], ["b"], ["c"], ["a", "b"]]
+    assert len(read.plain["enum"]) == 8
+    (column,) = read.columns()
+    assert column.kind == "list"
+    assert column.items is not None
+    few = {"type": "array", "items": {"enum": [*"abcd"]}, "uniqueItems": True}
+    assert len(read_schema({**few, "minItems": 1, "maxItems": 2}).plain["enum"]) == 10
+    with pytest.raises(OptionError, match="8 values or fewer"):
+        read_schema({**few, "items": {"enum": [*"abcdefghi"]}})
 
 
 def test_nested_fields_may_stay_objects() -> None:
