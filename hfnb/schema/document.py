@@ -15,7 +15,7 @@ from typing import Any
 
 from hfnb.errors import MissingExtraError, OptionError
 from hfnb.options import is_whole
-from hfnb.schema.meet import apart, both
+from hfnb.schema.meet import apart, both, same
 from hfnb.schema.patterns import check_pattern
 from hfnb.schema.plain import (
     ANY,
@@ -215,10 +215,9 @@ class _Reading:
                 "'uniqueItems' says that no two items of an array are equal, which can be had "
                 f"only of items that are among {_MOST_UNIQUE} values or fewer (enum)"
             )
-        sizes = range(
-            int(schema.get("minItems", 0)),
-            min(len(values), schema.get("maxItems", len(values))) + 1,
-        )
+        values = tuple({same(each): each for each in values}.values())
+        least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", len(values)))
+        sizes = range(least, min(most, len(values)) + 1)
         return Values(
             tuple(list(each) for size in sizes for each in itertools.combinations(values, size))
         )

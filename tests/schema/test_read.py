@@ -118,6 +118,8 @@ def test_some_of_a_few_values_are_each_there_once() -> None:
     assert column.items is not None
     few = {"type": "array", "items": {"enum": [*"abcd"]}, "uniqueItems": True}
     assert len(read_schema({**few, "minItems": 1, "maxItems": 2}).plain["enum"]) == 10
+    twice = {**few, "items": {"enum": [1, 1.0]}}
+    assert read_schema(twice).plain["enum"] == [[], [1.0]]
     with pytest.raises(OptionError, match="8 values or fewer"):
         read_schema({**few, "items": {"enum": [*"abcdefghi"]}})
 
