@@ -227,6 +227,13 @@ def test_answers_become_values_and_objects() -> None:
     assert read_answer(read_schema(" [0-9]+"), " 12") == " 12"
 
 
+def test_a_set_is_a_list_in_the_models_order() -> None:
+    schema = read_schema({"tags": set[Literal["a", "b", "c", "d"]]})
+    text = '{"tags": ["a", "b", "d"]}'
+    assert read_answer(schema, text) == json.loads(text)
+    assert object_of(schema, text) == {"tags": {"a", "b", "d"}}
+
+
 def test_a_validators_refusal_is_the_answers_error() -> None:
     with pytest.raises(AnswerError, match="nobody is no name"):
         read_answer(read_schema(Person), '{"name": "nobody", "born": "1815-12-10"}')
