@@ -24,7 +24,7 @@ from hfnb.engines.grammar_text import check_grammar
 from hfnb.engines.registry import load_engine
 from hfnb.errors import OptionError, closest
 from hfnb.llm_batch import Asked, TogetherMixin
-from hfnb.llm_structured import AnswerParser
+from hfnb.llm_structured import AnswerParser, telling
 from hfnb.llm_text import Said, SaidValue, TextBatch, chunk_of, info_of
 from hfnb.options import CALL_OPTIONS, TEXT_OPTIONS, check_call_options, split_model_kwargs
 from hfnb.pipelines import engine_of
@@ -297,18 +297,24 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
         return Generation(text=before + (answer.text or ""), generation_info=info_of(answer))
 
     def with_structured_output(
-        self, schema: Any, *, include_raw: bool = False, **kwargs: Any
+        self,
+        schema: Any,
+        *,
+        include_raw: bool = False,
+        describe_schema: bool = False,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a chain whose answers are objects of a schema.
 
-        The answer is held to the schema while it is written. The model is not told of it: say in
-        the prompt what you want.
+        The answer is held to the schema while it is written. The model is not told of it, unless
+        you ask for that: say in the prompt what you want.
 
         Args:
             schema: What `hfnb.run` takes as its ``schema``: a pydantic class, a TypedDict, a
                 dataclass, a type, a dictionary of fields, a JSON schema, labels, or a regular
                 expression.
             include_raw: Give ``{"raw": text, "parsed": object, "parsing_error": error}``.
+            describe_schema: Tell the model about the schema, with each prompt.
             **kwargs: Generation options of the calls.
 
         Returns:
@@ -336,7 +342,8 @@ class HuggingFacePipeline(TogetherMixin, BaseLLM):
                 "leave it out."
             )
         parser = AnswerParser(answers=answers)
-        return with_raw(held, parser) if include_raw else held | parser
+        chain = with_raw(held, parser) if include_raw else held | parser
+        return telling(answers) | chain if describe_schema else chain
 
     # -- LangChain's own ways ---------------------------------------------------------------------
 

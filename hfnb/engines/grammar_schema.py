@@ -25,7 +25,6 @@ _SAFE_FORMATS = {
     "relative-json-pointer": f"(0|[1-9][0-9]*)(#|{_POINTER})",
 }
 """Formats in which xgrammar writes what a JSON string must escape, as patterns that need none."""
-_OF_LENGTH = re.compile(r"\.\{\d+,\d*\}")
 _INSTANCES = frozenset({"const", "default", "enum", "examples"})
 """Keywords of a JSON schema whose values are no schemas."""
 _UNENFORCED = frozenset(
@@ -34,20 +33,6 @@ _UNENFORCED = frozenset(
         "not", "uniqueItems",
     }
 )  # fmt: skip
-
-
-def has_pattern(schema: Any) -> bool:
-    """Whether a schema of `safe_schema` has a pattern, beside those that say a length."""
-    if isinstance(schema, list):
-        return any(map(has_pattern, schema))
-    if not isinstance(schema, dict):
-        return False
-    pattern = schema.get("pattern")
-    if "patternProperties" in schema or (
-        isinstance(pattern, str) and not _OF_LENGTH.fullmatch(pattern)
-    ):
-        return True
-    return any(has_pattern(each) for name, each in schema.items() if name not in _INSTANCES)
 
 
 def need_xgrammar(what: str = "A grammar for the answer") -> None:

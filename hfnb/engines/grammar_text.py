@@ -1,8 +1,8 @@
 """Grammars of all kinds as plain EBNF, in words that xgrammar's older versions read, too.
 
-OpenVINO GenAI carries such an older one. PyTorch's engine needs it for patterns in JSON strings:
-xgrammar's own automaton for ``a(xb+)?`` also lets ``abb`` through, and halves of characters. Its
-plain rules for the same pattern do not.
+OpenVINO GenAI carries such an older one. PyTorch's engine takes JSON schemas so, too: xgrammar's
+own automaton for a pattern ``a(xb+)?`` also lets ``abb`` through, and halves of characters, where
+its plain rules for the same pattern do not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _PIECE = re.compile(
     r"|(?P<name>[A-Za-z_]\w*)"
 )
 """The pieces of a grammar as xgrammar writes it, as far as they matter here."""
+_DIGIT = re.compile(r"^(\w+) ::= \(\(\[0-9\]\)\)$", re.MULTILINE)
+"""Rules of one digit, of which xgrammar makes numbers."""
 _REGEX = re.compile(r'^(\w+) ::= Regex\(("(?:[^"\\]|\\.)*"), json_string=true\)$', re.MULTILINE)
 _OF_JSON = ((0, 0x1F), (0x22, 0x22), (0x5C, 0x5C))
 """What can't stand in a JSON string as it is: control characters, the quote, the backslash."""
@@ -32,10 +34,11 @@ _CHARACTER = re.compile(
 
 @functools.lru_cache(maxsize=32)
 def grammar_text(grammar: Grammar) -> str:
-    """Return a grammar as OpenVINO GenAI takes it: an EBNF, which xgrammar makes of any kind.
+    """Return a grammar as an EBNF, which xgrammar makes of any kind.
 
-    Given a JSON schema itself, GenAI allows free white space, which an undecided model writes for
-    ever. Its own xgrammar is older than the package, so some things are said in its words.
+    In JSON no number has digits without end: an integer has up to 18, so that 64 bits hold it, a
+    fraction up to 17, and an exponent 2. Given a JSON schema itself, GenAI allows free white space,
+    too; an undecided model writes either for ever.
 
     Raises:
         MissingExtraError: xgrammar is not installed.
@@ -56,7 +59,7 @@ def grammar_text(grammar: Grammar) -> str:
         else:
             tag = json.dumps(safe_tag(json.loads(grammar.text), set()))
             made = xgrammar.Grammar.from_structural_tag(tag)
-        return _REGEX.sub(_rules_of, _open_ends(str(made)))
+        return _REGEX.sub(_rules_of, _open_ends(_with_fewer_digits(str(made))))
     except (RuntimeError, ValueError, TypeError, RecursionError) as error:
         raise OptionError(
             f"The {grammar.kind.replace('_', ' ')} can't be compiled: {reason_of(error)}"
@@ -78,6 +81,21 @@ def check_grammar(grammar: Grammar) -> None:
     if unenforced:
         names = ", ".join(sorted(unenforced))
         raise OptionError(f"The schema asks for what an answer can't be held to: {names}.")
+
+
+def _with_fewer_digits(text: str) -> str:
+    """Return the rules of JSON with an end to the digits of its numbers."""
+    digits = "|".join(map(re.escape, _DIGIT.findall(text))) or "(?!)"
+    without_end = re.compile(rf"\b({digits})\{{(\d+), -1\}}")
+
+    def bounded(line: str) -> str:
+        if "Regex(" in line:  # a pattern says itself how long it is
+            return line
+        most = 2 if "[eE]" in line else 17
+        line = without_end.sub(lambda at: f"{at[1]}{{{at[2]}, {max(int(at[2]), most)}}}", line)
+        return line.replace("[0-9]*", "hfnb_digit{0, 17}")
+
+    return "\n".join(["hfnb_digit ::= [0-9]", *map(bounded, text.splitlines())])
 
 
 def _open_ends(text: str) -> str:

@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 import torch
 
 from hfnb.engines.grammar_schema import (
-    has_pattern,
     need_xgrammar,
     reason_of,
     safe_schema,
@@ -401,7 +400,7 @@ def _compile(compiler: Any, grammar: Grammar, width: int, eos: tuple[int, ...]) 
     try:
         if grammar.kind == "json_schema":
             schema = safe_schema(json.loads(grammar.text), unenforced)
-            rules = _rules_of(grammar) if has_pattern(schema) else None
+            rules = _rules_of(grammar)
             if rules is not None:
                 compiled = compiler.compile_grammar(rules)
             else:

@@ -73,9 +73,20 @@ def _validated(schema: Schema, value: Any, text: str) -> Any:
         )
     if schema.adapter is None:
         return value
-    return schema.adapter.dump_python(
+    made = schema.adapter.dump_python(
         _made(schema, text), mode="json", by_alias=True, warnings=False
     )
+    return _in_order(made, value)
+
+
+def _in_order(made: Any, told: Any) -> Any:
+    """Return what pydantic has made, with lists that were sets for a while as they were told."""
+    if isinstance(made, dict) and isinstance(told, dict):
+        return {name: _in_order(each, told.get(name)) for name, each in made.items()}
+    if isinstance(made, list) and isinstance(told, list):
+        same = sorted(map(repr, made)) == sorted(map(repr, told))
+        return told if same else made
+    return made
 
 
 def _read_pattern(pattern: str, text: str, reason: str | None) -> str:

@@ -7,6 +7,7 @@ answer to is refused with its reason; a keyword that says nothing on validity is
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 from hfnb.errors import MissingExtraError, OptionError
 from hfnb.options import is_whole
-from hfnb.schema.meet import apart, both
+from hfnb.schema.meet import apart, both, same
 from hfnb.schema.patterns import check_pattern
 from hfnb.schema.plain import (
     ANY,
@@ -44,6 +45,8 @@ _IN_PLACE = frozenset("allOf anyOf oneOf $ref if then else".split())
 _DRAFTS = re.compile(r"https?://json-schema\.org/(draft/(2019-09|2020-12)|draft-0[67])/schema#?")
 _MOST = 5_000
 """Parts of a schema, references resolved; more are refused."""
+_MOST_UNIQUE = 8
+"""Values of which an array may have each once; there are two to the power of this such arrays."""
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -192,15 +195,31 @@ class _Reading:
             if kind in types and schema.get(keyword, True) is not True:
                 raise refused(f"'{keyword}' stands beside allOf, anyOf, oneOf or a reference")
 
-    def _array(self, schema: dict[str, Any], resolver: Any) -> Array:
+    def _array(self, schema: dict[str, Any], resolver: Any) -> Array | Values:
         if schema.get("uniqueItems") and schema.get("maxItems", 2) > 1:
-            raise refused("'uniqueItems' says that no two items of an array are equal")
+            return self._some_of(schema, resolver)
         rest = schema.get("items", schema.get("unevaluatedItems", True))
         return Array(
             tuple(self.read(each, resolver) for each in schema.get("prefixItems", ())),
             None if rest is True else self.read(rest, resolver),
             int(schema.get("minItems", 0)),
             None if "maxItems" not in schema else int(schema["maxItems"]),
+        )
+
+    def _some_of(self, schema: dict[str, Any], resolver: Any) -> Values:
+        """Return the arrays of some of a few values, each once and in their order."""
+        items = self.read(schema.get("items", True), resolver)
+        values = items[0].values if len(items) == 1 and isinstance(items[0], Values) else ()
+        if not 0 < len(values) <= _MOST_UNIQUE or "prefixItems" in schema:
+            raise refused(
+                "'uniqueItems' says that no two items of an array are equal, which can be had "
+                f"only of items that are among {_MOST_UNIQUE} values or fewer (enum)"
+            )
+        values = tuple({same(each): each for each in values}.values())
+        least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", len(values)))
+        sizes = range(least, min(most, len(values)) + 1)
+        return Values(
+            tuple(list(each) for size in sizes for each in itertools.combinations(values, size))
         )
 
     def _object(self, schema: dict[str, Any], resolver: Any) -> Object:

@@ -111,13 +111,16 @@ def _column(union: Union, path: tuple[str, ...]) -> Column:
     kind, categories = _kind(union)
     items = None
     if kind == "list":
-        inner = [each for each in union if isinstance(each, Array)]
-        alike = {repr(_item_column(each)): _item_column(each) for each in inner}
-        items = next(iter(alike.values())) if len(alike) == 1 else None
+        inner = [_item_column(each) for each in union if isinstance(each, (Array, Values))]
+        alike = {repr(each): each for each in inner if each is not None}
+        items = next(iter(alike.values())) if len(alike) == 1 and None not in inner else None
     return Column(path, kind, categories, items)
 
 
-def _item_column(array: Array) -> Column | None:
+def _item_column(array: Array | Values) -> Column | None:
+    if isinstance(array, Values):
+        every = tuple(item for each in array.values for item in each or ())
+        return _column((Values(every),), ()) if every else Column((), "string")
     parts = [*array.first]
     if array.most is None or array.most > len(array.first):
         if array.rest is None:
@@ -142,7 +145,7 @@ def _kind(union: Union) -> tuple[Kind, tuple[str, ...]]:
         return _number_kind(values, [each for each in others if isinstance(each, Number)]), ()
     if types == {"string"}:
         return _text_kind([each for each in others if isinstance(each, Text)], values), ()
-    return ("list" if types == {"array"} and not values else "object"), ()
+    return ("list" if types == {"array"} else "object"), ()
 
 
 def _number_kind(values: Sequence[Any], numbers: Sequence[Number]) -> Kind:

@@ -100,7 +100,7 @@ def _among(a: Values, b: Alternative) -> Values | None:
 def holds(alternative: Alternative, value: Any) -> bool:
     """Whether a value is what an alternative says."""
     if isinstance(alternative, Values):
-        return any(_same(each) == _same(value) for each in alternative.values)
+        return any(same(each) == same(value) for each in alternative.values)
     if types_of(alternative) != {type_of(value)}:
         return False
     if isinstance(alternative, Number):
@@ -200,16 +200,16 @@ def _apart(a: Alternative, b: Alternative) -> bool:
             for name in a.required
         ) or any(not property_of(a, name) for name in b.required)
     if isinstance(a, Values) and isinstance(b, Values):
-        return not {_same(each) for each in a.values} & {_same(each) for each in b.values}
+        return not {same(each) for each in a.values} & {same(each) for each in b.values}
     return not types_of(a) & types_of(b)
 
 
-def _same(value: Any) -> str:
+def same(value: Any) -> str:
     """Return a text that is the same for values that are equal in JSON, as 1 and 1.0 are."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, list):
-        return f"[{','.join(map(_same, value))}]"
+        return f"[{','.join(map(same, value))}]"
     if isinstance(value, dict):
-        return str(sorted((name, _same(each)) for name, each in value.items()))
+        return str(sorted((name, same(each)) for name, each in value.items()))
     return json.dumps(value)

@@ -57,6 +57,8 @@ class Schema:
     """What an answer matches, where it is text of a form."""
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The JSON schema as it was given, or as pydantic makes it of a type."""
+    given: Any = dataclasses.field(default=None, compare=False, repr=False)
+    """The schema as it was given, of which another process reads it again."""
     adapter: Any = dataclasses.field(default=None, compare=False)
     """pydantic's adapter, where it was given as a type."""
 
@@ -76,6 +78,10 @@ class Schema:
     def plain(self) -> dict[str, Any]:
         """The JSON schema that an answer is held to: plain words, and nothing wider."""
         return json.loads(self.grammar.text) if self.form == "json" else {}
+
+    def __reduce__(self) -> Any:
+        """Pickle as what was given: pydantic's adapters can't be pickled."""
+        return read_schema, (self.given,)
 
     @functools.cached_property
     def validator(self) -> Any:
@@ -104,6 +110,10 @@ def read_schema(schema: Any) -> Schema:
     """
     if isinstance(schema, Schema):
         return schema
+    return dataclasses.replace(_read(schema), given=schema)
+
+
+def _read(schema: Any) -> Schema:
     if isinstance(schema, (str, re.Pattern)):
         return _of_pattern(schema)
     if is_type(schema):

@@ -34,6 +34,7 @@ LONGEST = 128
 MOST_BOUND = 10**15
 """The largest bound of a number: beyond, floats are too far apart to tell what is within."""
 _MICRO = Decimal("0.000001")
+_EIGHTEEN_DIGITS = 10**17
 _MOST_MULTIPLES = 1_000
 
 
@@ -91,7 +92,14 @@ def _of_integer(number: Number) -> dict[str, Any] | None:
         return None
     multiple = number.multiple or 1
     if multiple == 1:
-        return {"type": "integer", "minimum": least, "maximum": most}
+        written: dict[str, Any] = {"type": "integer"}
+        # Without a bound a grammar gives 18 digits, which is simpler than the bounds of 64 bits.
+        simple = min(abs(least), abs(most)) < _EIGHTEEN_DIGITS or least <= 0 <= most
+        if least > LEAST_INTEGER or not simple:
+            written["minimum"] = least
+        if most < MOST_INTEGER or not simple:
+            written["maximum"] = most
+        return written
     if (least, most) == (LEAST_INTEGER, MOST_INTEGER):
         return {"type": "integer", "multipleOf": multiple}
     values = range(-(-least // multiple) * multiple, most + 1, multiple)

@@ -208,7 +208,7 @@ def test_the_prompt_knows_the_schema_only_when_asked() -> None:
     ("options", "error", "why"),
     [
         ({"schema": {"x": int}}, TemplateError, "has a column 'x' already"),
-        ({"schema": int, "into": "x"}, TemplateError, "Rename into"),
+        ({"schema": int, "into": "x"}, TemplateError, "Rename the output"),
         ({"schema": {"not": {}}}, OptionError, "can't be held to: 'not'"),
         ({"schema": {"a": "float"}}, OptionError, "without quotes"),
         ({"schema": {"output_text": str}, "raw_text": True}, OptionError, "has a field of that"),

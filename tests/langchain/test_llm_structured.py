@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
-from langchain_core.prompts import PromptTemplate
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from pydantic import BaseModel, field_validator
 
 import hfnb
 from hfnb.errors import OptionError
+from tests.frame.support import Recorder, said
 from tests.langchain.chat_engines import engine_of, scripted
 from tests.needs import require
 
@@ -95,6 +96,25 @@ def test_a_batch_is_computed_together_and_options_act() -> None:
         llm.with_structured_output({"not": {}})
     with pytest.raises(OptionError, match="leave it out"):
         llm.with_structured_output(Number, return_full_text=True)
+
+
+def test_the_model_is_told_of_the_schema_only_when_asked() -> None:
+    engine = Recorder(lambda prompt: "a")
+    llm = hfnb.HuggingFacePipeline(engine=engine, batch_size=8, chat="auto")
+    labels = ["a", "b"]
+    llm.with_structured_output(labels).invoke("x")
+    (request,) = engine.asked
+    assert said(request) == [("user", "x")]
+    chain = ASK | llm.with_structured_output(labels, describe_schema=True)
+    assert chain.batch(ROWS) == ["a"] * 3
+    assert len(engine.asked) == 3
+    text = said(engine.asked[0])[0][1]
+    assert text.endswith("'a', 'b'\n\nWhat is the number 1 in french?")
+    chat = ChatPromptTemplate.from_messages([("system", "Be brief."), ("human", "{i}")])
+    (chat | llm.with_structured_output(labels, describe_schema=True)).invoke({"i": "x"})
+    (first, last) = said(engine.asked[0])
+    assert first == ("system", "Be brief.")
+    assert last[1].startswith("x\n\nAnswer with one of these")
 
 
 def test_half_an_answer_is_an_error_and_stands_beside_the_text_on_request(

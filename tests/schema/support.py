@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 import xgrammar
 
-from hfnb.engines.grammar_schema import has_pattern, safe_schema
 from hfnb.engines.grammar_text import grammar_text
 from hfnb.spec import Grammar
 
@@ -29,10 +27,6 @@ def compiled(grammar: Grammar) -> Any:
         [*VOCABULARY, b""], xgrammar.VocabType.RAW, stop_token_ids=[_END], vocab_size=_END + 1
     )
     compiler = xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
-    if grammar.kind == "json_schema":
-        schema = safe_schema(json.loads(grammar.text), set())
-        if not has_pattern(schema):
-            return compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
     return compiler.compile_grammar(grammar_text(grammar))
 
 

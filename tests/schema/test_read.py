@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import enum
 import json
+import pickle
 import re
 import threading
 import typing
@@ -91,6 +92,7 @@ def columns(schema: Any, **options: Any) -> dict[str, str]:
         (int, {"out": "Int64"}),
         (float | None, {"out": "Float64"}),
         (list[int], {"out": "object"}),
+        ({"tags": set[Literal["a", "b", "c"]]}, {"tags": "object"}),
         (dict[str, int], {"out": "object"}),
         (Pair, {"out": "object"}),
         ("[0-9]{3}", {"out": "string"}),
@@ -105,6 +107,21 @@ def columns(schema: Any, **options: Any) -> dict[str, str]:
 )  # fmt: skip
 def test_every_form_has_its_columns(schema: Any, expected: dict[str, str]) -> None:
     assert columns(schema) == expected
+
+
+def test_some_of_a_few_values_are_each_there_once() -> None:
+    read = read_schema(set[Literal["a", "b", "c"]])
+    assert read.plain["enum"][:5] == [[], ["a"], ["b"], ["c"], ["a", "b"]]
+    assert len(read.plain["enum"]) == 8
+    (column,) = read.columns()
+    assert column.kind == "list"
+    assert column.items is not None
+    few = {"type": "array", "items": {"enum": [*"abcd"]}, "uniqueItems": True}
+    assert len(read_schema({**few, "minItems": 1, "maxItems": 2}).plain["enum"]) == 10
+    twice = {**few, "items": {"enum": [1, 1.0]}}
+    assert read_schema(twice).plain["enum"] == [[], [1.0]]
+    with pytest.raises(OptionError, match="8 values or fewer"):
+        read_schema({**few, "items": {"enum": [*"abcdefghi"]}})
 
 
 def test_nested_fields_may_stay_objects() -> None:
@@ -122,10 +139,18 @@ def test_a_plain_schema_names_every_property_and_admits_no_other() -> None:
     plain = read_schema({"type": "object", "properties": {"a": {"type": "integer"}}}).plain
     assert plain == {
         "type": "object",
-        "properties": {"a": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}},
+        "properties": {"a": {"type": "integer"}},
         "required": [],
         "additionalProperties": False,
     }
+
+
+@pytest.mark.parametrize("schema", [Person, Review, ["a", "b"], "[a-c]+", {"a": int}], ids=str)
+def test_a_schema_is_pickled_as_what_was_given(schema: Any) -> None:
+    read = read_schema(schema)
+    again = pickle.loads(pickle.dumps(read))
+    assert again == read
+    assert again.columns() == read.columns()
 
 
 @pytest.mark.parametrize(
@@ -200,6 +225,13 @@ def test_answers_become_values_and_objects() -> None:
     assert object_of(read_schema(Point), '{"x": 1}') == Point(1.0)
     assert object_of(read_schema("[0-9]+"), " 12") == "12"
     assert read_answer(read_schema(" [0-9]+"), " 12") == " 12"
+
+
+def test_a_set_is_a_list_in_the_models_order() -> None:
+    schema = read_schema({"tags": set[Literal["a", "b", "c", "d"]]})
+    text = '{"tags": ["a", "b", "d"]}'
+    assert read_answer(schema, text) == json.loads(text)
+    assert object_of(schema, text) == {"tags": {"a", "b", "d"}}
 
 
 def test_a_validators_refusal_is_the_answers_error() -> None:
