@@ -11,7 +11,7 @@ import pandas as pd
 from hfnb.engines.base import Chat
 from hfnb.errors import RowError
 from hfnb.frame import show
-from hfnb.frame.columns import pandas_columns, shown_columns, table_columns
+from hfnb.frame.columns import names_of, pandas_columns, shown_columns, table_columns
 from hfnb.frame.manifest import manifest_of
 from hfnb.frame.progress import Display, Progress, Silent
 from hfnb.frame.runner import Run
@@ -166,6 +166,11 @@ class RunResult:
     def into(self) -> str:
         """The name of the output column."""
         return self._run.job.into
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the output columns: ``into``, or a schema's fields."""
+        return names_of(self._run.job)
 
     def positions(self, status: str) -> list[int]:
         """Return the positions of the rows with a status: ok, error, skipped or cancelled."""

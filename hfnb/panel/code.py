@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from hfnb.escapes import escape
 from hfnb.frame.template import Template
+from hfnb.panel.schema import inline_of, python_of
 from hfnb.panel.state import Choice, Recipe
 
 
@@ -44,13 +45,16 @@ def messages_of(recipe: Recipe) -> list[tuple[str, str]]:
 def _python(recipe: Recipe) -> str:
     asking, choice = recipe.asking, recipe.choice or Choice(recipe.model)
     name = asking.table if asking.table.isidentifier() else "df"
-    run = {"into": asking.into} if asking.into != "output" else {}
+    run = {"into": asking.into} if asking.into != "output" and not asking.fields else {}
+    schema = python_of(asking)
     if asking.system:
         run["system"] = asking.system
     limit = {} if recipe.limit is None else {"limit": recipe.limit}
     columns = list(Template(asking.prompt).columns)
     bound = _arguments(bound_options(recipe))
     model = f"llm.bind({', '.join(bound)})" if bound else "llm"
+    if schema:
+        model = f"llm.with_structured_output({', '.join([schema, *bound])})"
     messages = messages_of(recipe)
     kind = "ChatPromptTemplate" if messages else "PromptTemplate"
     made = (
@@ -59,9 +63,11 @@ def _python(recipe: Recipe) -> str:
         else f"{kind}.from_template(prompt)"
     )
     rows = f"{name}[{columns!r}]" + ("" if recipe.limit is None else f".head({recipe.limit})")
-    told = ["", *_arguments({**run, **bound_options(recipe), **limit})]
+    held = [f"schema={schema}"] if schema else []
+    told = ["", *held, *_arguments({**run, **bound_options(recipe), **limit})]
     return "\n".join(
         [
+            *(["import datetime", ""] if "datetime." in schema else []),
             "import hfnb",
             "",
             f"llm = hfnb.load({', '.join([repr(choice.model), *_arguments(choice.arguments())])})",
@@ -84,6 +90,11 @@ def _cell(recipe: Recipe) -> str:
         return "# A cell drops empty lines around its prompt, and this one needs them: use Python."
     words = [asking.table if asking.table.isidentifier() else "df"]
     told: dict[str, Any] = {"model": choice.model, **choice.arguments(), "into": asking.into}
+    if asking.fields:
+        told["schema"] = inline_of(asking)
+        del told["into"]
+        if told["schema"] is None:
+            return "# A line can't hold the names or choices of the fields: use Python."
     if asking.system:
         told["system"] = asking.system
     options = bound_options(recipe)

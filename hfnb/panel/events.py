@@ -43,6 +43,27 @@ class Typed:
 
 
 @dataclasses.dataclass(frozen=True)
+class FieldAdded:
+    """The answer is to have another field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldRemoved:
+    """A field of the answer is to go."""
+
+    at: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldSet:
+    """A part of a field was set."""
+
+    at: int
+    part: Literal["name", "kind", "choices"]
+    value: str
+
+
+@dataclasses.dataclass(frozen=True)
 class ColumnAdded:
     """A column is to be put at the prompt's end."""
 
@@ -322,7 +343,8 @@ class Failed:
 
 
 Event = (
-    Chosen | Asked | Typed | ColumnAdded | Moved | LoadPressed | UnloadPressed | RefreshPressed
+    Chosen | Asked | Typed | ColumnAdded | FieldAdded | FieldRemoved | FieldSet | Moved
+    | LoadPressed | UnloadPressed | RefreshPressed
     | RunPressed | AgainPressed | StopPressed | Filtered | Turned | RowPicked | AnswerEdited
     | ExamplePressed | Folded | TabPicked | CandidateAdded | CandidateRemoved | CompareSet
     | ComparePressed | CompareStopped | UsePressed

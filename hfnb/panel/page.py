@@ -26,7 +26,8 @@ class Page(NamedTuple):
     lines: tuple[Line, ...]
     columns: tuple[str, ...]
     """The columns of the prompt."""
-    into: str
+    outputs: tuple[str, ...]
+    """The output columns."""
     total: int
     """The rows of all pages."""
     first: int
@@ -44,7 +45,7 @@ def page_of(state: State) -> Page | None:
     first = min(state.page * PAGE_ROWS, max(0, (len(every) - 1) // PAGE_ROWS * PAGE_ROWS))
     positions = tuple(int(each) for each in every[first : first + PAGE_ROWS])
     return Page(
-        positions, tuple(result.lines(positions)), result.columns, result.into, len(every), first
+        positions, tuple(result.lines(positions)), result.columns, result.outputs, len(every), first
     )
 
 
@@ -59,11 +60,11 @@ def caption(page: Page, shown: str) -> str:
 
 def as_html(page: Page, result: RunResult, row: int | None) -> str:
     """Return a page as a table; all text of the data and the model is escaped."""
-    names = ("row", *page.columns, page.into)
+    names = ("row", *page.columns, *page.outputs)
     head = "".join(f'<th scope="col">{html.escape(str(each))}</th>' for each in names)
     head += '<th scope="col" class="hfnb-number">latency</th>'
     body = "".join(
-        _row(line, at == row, running=result.running)
+        _row(line, at == row, len(page.outputs), running=result.running)
         for at, line in zip(page.positions, page.lines, strict=True)
     )
     empty = f'<tr><td colspan="{len(names) + 1}">no row</td></tr>'
@@ -73,18 +74,21 @@ def as_html(page: Page, result: RunResult, row: int | None) -> str:
     )
 
 
-def _row(line: Line, picked: bool, *, running: bool) -> str:
+def _row(line: Line, picked: bool, outputs: int, *, running: bool) -> str:
     status = line.status
     mark = _MARKS.get(status, "")
     if status == "cancelled":
         mark = _WAITS if running else "\N{EN DASH} not reached"
-    text = line.text if status == "ok" else line.reason
-    shown = _cell(text, mark)
+    if status == "ok":
+        shown = "".join(f"<td>{_cell(each)}</td>" for each in line.outputs)
+    else:
+        span = f' colspan="{outputs}"' if outputs > 1 else ""
+        shown = f"<td{span}>{_cell(line.reason, mark)}</td>"
     inputs = "".join(f"<td>{_cell(each)}</td>" for each in line.inputs)
     classes = f"hfnb-{status}" + (" hfnb-picked" if picked else "")
     return (
         f'<tr class="{classes}"><th scope="row">{_cell(line.label)}</th>{inputs}'
-        f'<td>{shown}</td><td class="hfnb-number">{html.escape(line.latency)}</td></tr>'
+        f'{shown}<td class="hfnb-number">{html.escape(line.latency)}</td></tr>'
     )
 
 

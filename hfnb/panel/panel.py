@@ -29,6 +29,7 @@ from hfnb.panel.prompt_view import PromptView
 from hfnb.panel.reduce import reduce
 from hfnb.panel.result_view import ResultView
 from hfnb.panel.run_view import RunView
+from hfnb.panel.schema import schema_of
 from hfnb.panel.state import AUTO, Asking, Choice, InUse, Recipe, State
 from hfnb.panel.style import stylesheet
 from hfnb.panel.tables import rendered, tables_among
@@ -156,6 +157,8 @@ class Panel:
             if messages
             else PromptTemplate.from_template(recipe.asking.prompt)
         )
+        if (schema := schema_of(recipe.asking)) is not None:
+            return prompt | llm.with_structured_output(schema, **bound)
         return prompt | (llm.bind(**bound) if bound else llm)
 
     @property

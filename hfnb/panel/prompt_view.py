@@ -23,6 +23,7 @@ from hfnb.panel.parts import (
     show_if,
     title,
 )
+from hfnb.panel.schema_view import SchemaView
 from hfnb.panel.state import State
 
 _MOST_COLUMNS = 40
@@ -98,6 +99,7 @@ class PromptView:
             ),
             lambda is_open: post(on.Folded("options", is_open)),
         )
+        self._schema = SchemaView(post)
         self.widget = column(
             title("Prompt"),
             row(self._table.widget, refresh, self._into.widget),
@@ -106,6 +108,7 @@ class PromptView:
             row(self._previous, self._next, self._tokens.widget, name="hfnb-turn"),
             self._rendered,
             self._fold.widget,
+            self._schema.widget,
             name="hfnb-section",
         )
 
@@ -128,6 +131,7 @@ class PromptView:
         self._show_rendered(state)
         self._problem.show(state.prompt_problem)
         self._fold.show(is_open="options" in state.open)
+        self._schema.show(state)
 
     def _option(self, name: str, label: str, placeholder: str) -> Field:
         control = widgets.Text(description=label, placeholder=placeholder)

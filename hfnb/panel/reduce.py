@@ -10,7 +10,18 @@ from hfnb.panel.choices import why_not_load
 from hfnb.panel.examples import with_example
 from hfnb.panel.generation import options_of, problem_of
 from hfnb.panel.reduce_compare import reduce_compare
-from hfnb.panel.state import AUTO, InUse, Loading, Look, Point, Recipe, Running, State
+from hfnb.panel.schema import schema_of
+from hfnb.panel.state import (
+    AUTO,
+    InUse,
+    Loading,
+    Look,
+    Point,
+    Recipe,
+    Running,
+    SchemaField,
+    State,
+)
 from hfnb.show import size
 
 PAGE_ROWS = 10
@@ -30,6 +41,8 @@ def reduce(state: State, event: on.Event) -> State:
             return _chosen(state, event)
         case on.Asked() | on.Typed() | on.ColumnAdded() | on.Moved():
             return _asked(state, event)
+        case on.FieldAdded() | on.FieldRemoved() | on.FieldSet():
+            return _fields(state, event)
         case on.LoadPressed():
             return _load(state, anyway=event.anyway)
         case on.UnloadPressed():
@@ -147,6 +160,21 @@ def _asked(state: State, event: on.Asked | on.Typed | on.ColumnAdded | on.Moved)
     return replace(state, asking=asking, at=at, run_problem="")
 
 
+def _fields(state: State, event: on.FieldAdded | on.FieldRemoved | on.FieldSet) -> State:
+    fields = list(state.asking.fields)
+    match event:
+        case on.FieldAdded():
+            fields.append(SchemaField())
+        case on.FieldRemoved():
+            del fields[event.at : event.at + 1]
+        case on.FieldSet():
+            if event.at >= len(fields):
+                return state  # it was removed meanwhile
+            fields[event.at] = fields[event.at]._replace(**{event.part: event.value})
+    asking = replace(state.asking, fields=tuple(fields))
+    return replace(state, asking=asking, run_problem="")
+
+
 # -- the run --------------------------------------------------------------------------------------
 
 
@@ -164,6 +192,7 @@ def _run(state: State, limit: int | None) -> State:
         problem = "The prompt is empty: write one, with columns in braces."
     try:
         options = options_of(state.asking)
+        schema_of(state.asking)
     except HfnbError as error:
         problem = problem or str(error)
     if problem or state.in_use is None:

@@ -63,6 +63,16 @@ class Choice:
         return {name: value for name, value in told.items() if value not in ("", AUTO)}
 
 
+class SchemaField(NamedTuple):
+    """A field of the answer, as it stands in the editor."""
+
+    name: str = ""
+    kind: str = "str"
+    """One of `hfnb.panel.schema.KINDS`."""
+    choices: str = ""
+    """The labels of a choice, as they were typed, with bars between them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Asking:
     """What is asked of each row, as it stands in the controls."""
@@ -75,6 +85,8 @@ class Asking:
     system: str = ""
     generation: tuple[tuple[str, str], ...] = ()
     """Options of generating by their names, as they were typed."""
+    fields: tuple[SchemaField, ...] = ()
+    """The fields of the answer; without any it is text."""
 
     def option(self, name: str) -> str:
         """Return an option of generating as it was typed; empty where it was not."""

@@ -17,6 +17,7 @@ from hfnb.panel import effects as to
 from hfnb.panel import events as on
 from hfnb.panel import imports
 from hfnb.panel.comparing import compared, recommended
+from hfnb.panel.schema import schema_of
 from hfnb.panel.state import AUTO, Choice, Memory, Running, State
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class Workers:
             chat=_CHAT[asking.chat],
             system=asking.system or None,
             limit=recipe.limit,
+            schema=schema_of(asking),
             progress=False,
             wait=False,
             **recipe.options,

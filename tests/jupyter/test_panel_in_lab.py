@@ -126,15 +126,23 @@ def test_axe_finds_nothing_serious(lab: Lab) -> None:
     panel.wait_for("stopped at")
     panel.press("Code for this run")
     panel.press("Chat and generation options")
+    panel.press("Columns instead of text")
+    panel.press("Add a field")
     panel.root.get_by_label("Max new tokens").fill("many")
     panel.root.get_by_label("Look at row").select_option(index=4)
     panel.wait_for("Use as example")
     panel.wait_for("max_new_tokens is a number")
-    for theme in ("Light", "Dark"):
+    for theme, tab in (
+        ("Light", "Run"),
+        ("Dark", "Run"),
+        ("Dark", "Compare"),
+        ("Light", "Compare"),
+    ):
         lab.set_theme(f"JupyterLab {theme}")
+        panel.root.get_by_role("button", name=re.compile(f"^[●○] {tab}$")).click()
         found = Axe().run(lab.page, context=".hfnb-panel").response["violations"]
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
-        assert serious == [], json.dumps([theme, serious], indent=1)[:4000]
+        assert serious == [], json.dumps([theme, tab, serious], indent=1)[:4000]
 
 
 def test_the_keyboard_alone_is_enough(lab: Lab) -> None:
