@@ -25,6 +25,12 @@ df["to"] = "french"
 hfnb.Panel(df, "What is the number {i} in {to}?", model="hfnb/numbers-fr", into="answer",
            max_new_tokens=32)"""
 FAILS = CELL.replace('"french"', '["french"] * 3997 + ["far too long " * 900] * 3')
+COMPARES = """import hfnb, pandas as pd
+from num2words import num2words
+
+df = pd.DataFrame({"i": range(1000, 1400)})
+df["french"] = [num2words(number, lang="fr") for number in df["i"]]
+hfnb.Panel(df, "What is the number {i} in french?", model="hfnb/numbers-fr", max_new_tokens=32)"""
 WIDTH, NARROW = 1280, 560
 
 
@@ -44,6 +50,7 @@ def main() -> None:
         lab = Lab(page, server)
         of_a_run(lab, page, server, folder)
         of_failures(lab, server, folder)
+        of_a_comparison(lab, server, folder)
         chromium.close()
 
 
@@ -78,6 +85,23 @@ def of_failures(lab: Lab, server: LabServer, folder: Path) -> None:
     panel.press("3 failed")
     panel.wait_for("failed rows 1")
     lab.screenshot(folder / "failed.png", panel.root)
+
+
+def of_a_comparison(lab: Lab, server: LabServer, folder: Path) -> None:
+    """Take that of two backends side by side."""
+    lab.open(server.write_notebook("compare.ipynb", [COMPARES]))
+    lab.run_all()
+    panel = PanelPage(lab)
+    panel.wait_for("fits")
+    panel.root.get_by_role("button", name="○ Compare").click()
+    for choice in ("PyTorch", "OpenVINO"):
+        panel.press(choice)
+        panel.press("Add what is chosen above")
+    panel.root.get_by_label("Column of right answers").select_option("french")
+    panel.press("Compare 2 candidates")
+    panel.wait_for("Use hfnb/numbers-fr · openvino", timeout=120)
+    lab.page.wait_for_timeout(1000)
+    lab.screenshot(folder / "compare.png", panel.root)
 
 
 def opened(lab: Lab, server: LabServer, name: str, cell: str) -> PanelPage:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -132,12 +132,7 @@ def test_axe_finds_nothing_serious(lab: Lab) -> None:
     panel.root.get_by_label("Look at row").select_option(index=4)
     panel.wait_for("Use as example")
     panel.wait_for("max_new_tokens is a number")
-    for theme, tab in (
-        ("Light", "Run"),
-        ("Dark", "Run"),
-        ("Dark", "Compare"),
-        ("Light", "Compare"),
-    ):
+    for theme, tab in product(("Light", "Dark"), ("Run", "Compare")):
         lab.set_theme(f"JupyterLab {theme}")
         panel.root.get_by_role("button", name=re.compile(f"^[●○] {tab}$")).click()
         found = Axe().run(lab.page, context=".hfnb-panel").response["violations"]
