@@ -159,7 +159,9 @@ def _overview(
     axes.set_xlabel("rows a second", color=_TEXT)
     axes.set_ylabel(meaning, color=_TEXT)
     axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.margins(y=0.25)
+    least = min(axes.dataLim.y0, 1.0)
+    axes.set_ylim(max(0.0, least - 0.2 * (1.1 - least) - 0.02), 1.1)  # room for the labels
+    axes.set_yticks([each for each in axes.get_yticks() if 0 <= each <= 1])
     axes.set_xlim(0, 1.2 * float(stats["rows_per_s"].max()))  # room for the labels
     title = "Speed and quality; the larger the mark, the more memory"
     return title, f"{title}. {'; '.join(said)}."
