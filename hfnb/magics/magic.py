@@ -71,9 +71,6 @@ class HfnbMagics(Magics):
         %%hfnb df --into answer --stop "\n"
         What is the number {i} in french?
 
-        %%hfnb compare df hfnb/numbers-fr hfnb/numbers-fr,backend=openvino
-        What is the number {i} in french?
-
         {i} is a column of df. The cell shows the answers with their latency, and returns a new
         table: it is in _, or in a variable with -o NAME. df stays as it is. Often used:
 
@@ -82,6 +79,7 @@ class HfnbMagics(Magics):
         --var tone               a Python variable for {tone} in the prompt
         --schema "tone: good|bad, stars: int"    typed columns; or a variable's schema
         --max-new-tokens N       and all other generation options of transformers
+        %%hfnb compare df MODEL MODEL,...    the prompt through several models, side by side
         """
         with usage_errors():
             if cell is None:
