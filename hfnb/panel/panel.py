@@ -338,7 +338,7 @@ def _choice(
         dtype=dtype,
         weight_format=weight_format,
     )
-    precision = weight_format if spec.backend == "openvino" else spec.dtype
+    precision = weight_format or spec.dtype
     return (
         Choice(
             model=model or "",

@@ -64,6 +64,13 @@ def test_accelerators_that_are_missing_say_why() -> None:
     assert by_value(choices.devices(openvino))["GPU"]
 
 
+def test_eight_and_four_bits_with_pytorch_need_cuda() -> None:
+    assert "need CUDA" in by_value(choices.precisions(ready()))["int8"]
+    cuda = Devices([*CPU, Device("pytorch", "cuda:0", "A card", 1, 1)])
+    assert by_value(choices.precisions(replace(ready(), devices=cuda)))["int8"] == ""
+    assert Choice("gpt2", precision="int4").arguments() == {"weight_format": "int4"}
+
+
 def test_the_same_reason_is_said_once() -> None:
     options = [Option("a", "a", "no"), Option("b", "b"), Option("c", "c", "no")]
     assert choices.reasons(options) == ["a, c: no."]
