@@ -70,6 +70,11 @@ def _python(recipe: Recipe) -> str:
             *(["import datetime", ""] if "datetime." in schema else []),
             "import hfnb",
             "",
+            *(
+                []
+                if asking.table.isidentifier()
+                else ["# df is the table that the panel was given"]
+            ),
             f"llm = hfnb.load({', '.join([repr(choice.model), *_arguments(choice.arguments())])})",
             f"prompt = {_text(asking.prompt)}",
             f"result = hfnb.run({name}, prompt, llm{', '.join(told)})",

@@ -11,16 +11,15 @@ import ipywidgets as widgets
 import psutil
 
 from hfnb import session
-from hfnb.engines.base import is_engine
-from hfnb.errors import ModelError, OptionError, closest
+from hfnb.errors import ModelError, OptionError
 from hfnb.frame.tables import is_table
-from hfnb.options import split_options
 from hfnb.panel import effects as to
 from hfnb.panel import events as on
 from hfnb.panel import imports
 from hfnb.panel.code import bound_options, code_of, messages_of
 from hfnb.panel.compare_view import CompareView
-from hfnb.panel.generation import FIELDS, options_of
+from hfnb.panel.generation import options_of
+from hfnb.panel.given import asking_of, choice_of
 from hfnb.panel.kept import Kept
 from hfnb.panel.loop import Loop
 from hfnb.panel.model_view import ModelView
@@ -30,19 +29,18 @@ from hfnb.panel.reduce import reduce
 from hfnb.panel.result_view import ResultView
 from hfnb.panel.run_view import RunView
 from hfnb.panel.schema import schema_of
-from hfnb.panel.state import AUTO, Asking, Choice, InUse, Recipe, State
+from hfnb.panel.state import AUTO, Recipe, State
 from hfnb.panel.style import stylesheet
 from hfnb.panel.tables import rendered, tables_among
 from hfnb.panel.tabs_view import TabsView
 from hfnb.panel.workers import Workers, said
-from hfnb.spec import BACKENDS, ModelSpec
 
 if TYPE_CHECKING:
     from hfnb.frame.result import RunResult
     from hfnb.llm import HuggingFacePipeline
 
-_GIVEN = "df"
-"""What a table is called that no variable holds."""
+_GIVEN = "the table given"
+"""What a table is called that no variable holds, such as ``df.head(100)``."""
 
 
 class Panel:
@@ -100,11 +98,11 @@ class Panel:
                 f"Panel takes a DataFrame of pandas or polars, or a pyarrow Table; not "
                 f"{type(df).__name__}."
             )
-        choice, in_use = _choice(model, task, backend, device, dtype, weight_format)
+        choice, in_use = choice_of(model, task, backend, device, dtype, weight_format)
         self._given = df
         self._shell = _shell()
         table = "" if df is None else self._name_of(df)
-        asking = _asking(prompt, table, into, chat, system, options)
+        asking = asking_of(prompt, table, into, chat, system, options)
         self._state = State(choice=choice, asking=asking, in_use=in_use)
         self._kept = Kept()
         self._loop = Loop(self._step, self._is_busy)
@@ -293,7 +291,7 @@ class Panel:
 
     def _names(self) -> Mapping[str, Any]:
         names = {} if self._shell is None else dict(self._shell.user_ns)
-        if self._given is not None and self._state.asking.table not in names:
+        if self._given is not None and self._name_of(self._given) == _GIVEN:
             names[_GIVEN] = self._given
         return names
 
@@ -309,87 +307,6 @@ class Panel:
         choice = state.choice if in_use is None else in_use.choice
         model = state.choice.model if in_use is None else in_use.llm.model_id or ""
         return Recipe(state.asking, options_of(state.asking), None, model, choice)
-
-
-def _choice(
-    model: Any,
-    task: str | None,
-    backend: str,
-    device: str | None,
-    dtype: str,
-    weight_format: str | None,
-) -> tuple[Choice, InUse | None]:
-    """Return the model's choice, and the model itself where it is in memory already."""
-    if is_engine(getattr(model, "engine", None)):
-        info = model.engine.info
-        session.use(model)
-        backend = info.backend if info.backend in BACKENDS else "pytorch"
-        return Choice(info.model, backend=backend), InUse(model)
-    if model is not None and not isinstance(model, str):
-        raise OptionError(
-            f"model is a name, a folder, or what hfnb.load returned; not {type(model).__name__}."
-        )
-    # Checked as hfnb.load checks it, so that a typo is found now.
-    spec = ModelSpec(
-        model or "model",
-        task=task,  # type: ignore[arg-type]
-        backend=backend,
-        device=device,
-        dtype=dtype,
-        weight_format=weight_format,
-    )
-    precision = weight_format or spec.dtype
-    return (
-        Choice(
-            model=model or "",
-            task=task or AUTO,
-            backend=spec.backend,
-            device=device or AUTO,
-            precision=precision or AUTO,
-        ),
-        None,
-    )
-
-
-def _asking(
-    prompt: str,
-    table: str,
-    into: str,
-    chat: bool | str,
-    system: str,
-    options: Mapping[str, Any],
-) -> Asking:
-    if chat not in (True, False, AUTO):
-        raise OptionError(f"chat is True, False or 'auto'; not {chat!r}.")
-    split_options(options, ("batch_size",))
-    for name in options:
-        if name not in FIELDS:
-            raise OptionError(
-                f"The panel has no control for {name!r}.{closest(name, FIELDS)} Give it to "
-                "hfnb.load, and the model as model=..."
-            )
-    asking = Asking(
-        table=table,
-        prompt=prompt,
-        into=into,
-        chat={True: "yes", False: "no"}.get(chat, "auto"),  # type: ignore[arg-type]
-        system=system,
-    )
-    for name, value in options.items():
-        asking = asking.with_option(name, _typed(name, value))
-    options_of(asking)
-    return asking
-
-
-def _typed(name: str, value: Any) -> str:
-    """Return an option as a person would have typed it."""
-    from hfnb.escapes import escape
-
-    if value is None:
-        return ""
-    if name == "stop":
-        return "\n".join(escape(each) for each in ((value,) if isinstance(value, str) else value))
-    return str(value)
 
 
 def _shell() -> Any:

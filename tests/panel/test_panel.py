@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 import hfnb
 from hfnb import session
@@ -199,6 +201,23 @@ def test_what_is_typed_in_the_options_counts(drive: Callable[..., Driven]) -> No
     assert driven.panel.result.stats.cut_off > 0
     driven.enter("Max new tokens", "many")
     assert "max_new_tokens is a number; not &#x27;many&#x27;." in driven.text()
+
+
+def test_a_table_that_no_variable_holds_is_the_one_that_runs(
+    drive: Callable[..., Driven], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.user_ns["df"] = pd.DataFrame({"i": range(50)})
+    monkeypatch.setattr("hfnb.panel.panel._shell", lambda: shell)
+    driven = drive(shell.user_ns["df"].head(2), "row {i}", model=echo())
+    assert [each.name for each in driven.state.tables] == ["df", "the table given"]
+    driven.press("Run 2 rows")
+    driven.until(lambda state: state.running is None)
+    assert driven.panel.result is not None
+    assert len(driven.panel.result) == 2
+    assert "# df is the table that the panel was given" in driven.panel.code
+    driven.enter("DataFrame", "df")
+    assert driven.button("Run 50 rows")
 
 
 def test_a_polars_frame_comes_back_as_one(drive: Callable[..., Driven]) -> None:
