@@ -9,6 +9,8 @@ from hfnb.frame.template import Template
 from hfnb.panel.schema import inline_of, python_of
 from hfnb.panel.state import Choice, Recipe
 
+_UNNAMED = "# df is the table that the panel was given"
+
 
 class Code(NamedTuple):
     """A run as code."""
@@ -70,11 +72,7 @@ def _python(recipe: Recipe) -> str:
             *(["import datetime", ""] if "datetime." in schema else []),
             "import hfnb",
             "",
-            *(
-                []
-                if asking.table.isidentifier()
-                else ["# df is the table that the panel was given"]
-            ),
+            *([] if asking.table.isidentifier() else [_UNNAMED]),
             f"llm = hfnb.load({', '.join([repr(choice.model), *_arguments(choice.arguments())])})",
             f"prompt = {_text(asking.prompt)}",
             f"result = hfnb.run({name}, prompt, llm{', '.join(told)})",
