@@ -7,8 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Python compiles what is imported; pip would compile all of it, which takes as long as the rest.
-INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
+INSTALL := $(PIP) install --quiet -c constraints.txt
 PINS := pyproject.toml constraints.txt
 PACKAGE := hfnb
 # Jupyter asks root, as whom one works in a container, to say so.

@@ -67,6 +67,19 @@ def test_what_is_in_the_cache_loads_while_the_hub_is_down(
         assert online(server, "org/tiny").startswith("found")
 
 
+def test_a_hub_that_answers_too_late_is_said_to_be_out_of_reach(
+    model: Path, online: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        monkeypatch.setenv(name, "1")
+    with hub_server({"org/tiny": model}, slow_s=4) as server:
+        message = online(server, "org/tiny")
+        assert message.startswith("ModelNotFoundError")
+        assert "can't be reached" in message
+        server.slow_s = 0
+        assert online(server, "org/tiny").startswith("found")
+
+
 def test_a_transfer_that_breaks_off_goes_on_where_it_was(model: Path, online: Ask) -> None:
     """What has arrived is written in pieces of 10 MB: only of a larger file can any be kept."""
     file = model / "model.safetensors"
