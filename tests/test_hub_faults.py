@@ -67,6 +67,7 @@ def test_what_is_in_the_cache_loads_while_the_hub_is_down(
         assert online(server, "org/tiny").startswith("found")
 
 
+@pytest.mark.slow  # huggingface_hub tries several times, and waits longer each time
 def test_a_hub_that_answers_too_late_is_said_to_be_out_of_reach(
     model: Path, online: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
