@@ -51,9 +51,10 @@ def backends(state: State) -> list[Option]:
 def devices(state: State) -> list[Option]:
     """Return the devices of the chosen backend, and what is missing among them."""
     options = [Option(AUTO, AUTO)]
-    if state.devices is None:
-        return options
     backend = state.choice.backend
+    if state.devices is None:  # as many as most machines have, so that nothing moves later
+        first, other = ("CPU", "GPU") if backend == "openvino" else ("cpu", "cuda")
+        return [*options, Option(first, first), Option(other, other, "being looked for")]
     own = [each for each in state.devices if each.backend == backend]
     options += [Option(each.name, each.name) for each in own]
     if backend == "pytorch" and all(each.name == "cpu" for each in own):

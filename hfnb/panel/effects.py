@@ -104,7 +104,7 @@ def due(before: State, after: State) -> list[Effect]:
     """
     effects: list[Effect] = []
     choice = after.choice
-    if _memory(after) != _memory(before) and not why_not_load(after):
+    if _memory(after) != _memory(before) and not after.is_in_memory and not why_not_load(after):
         effects.append(Estimate(choice))
     named = (choice.model, choice.task) != (before.choice.model, before.choice.task)
     here = any(each.name == choice.model for each in after.here)

@@ -52,6 +52,7 @@ class ModelView:
         self._status = Line("hfnb-status", live=True)
         self._problem = Problem()
         self._reasons.add_class("hfnb-note")
+        self._reasons.add_class("hfnb-reasons")
         self.widget = column(
             title("Model"),
             column(self._model.widget, self._about.widget, self._hub.widget),
@@ -86,7 +87,6 @@ class ModelView:
             group.show(options, value)
             reasons += choices.reasons(options)
         draw(self._reasons, value="".join(f"<div>{html.escape(each)}</div>" for each in reasons))
-        show_if(self._reasons, bool(reasons))
         self._memory.show(_memory(state))
         advice = "" if state.memory is None else state.memory.advice
         self._advice.show(advice)
@@ -128,6 +128,8 @@ def _memory(state: State) -> str:
     """Return what the chosen model takes against what is free."""
     if not state.choice.model:
         return "Memory: choose a model to see whether it fits."
+    if state.is_in_memory:
+        return "Memory: this is the model that is loaded."
     if why_not := choices.why_not_load(state):
         return why_not
     if state.memory is None:

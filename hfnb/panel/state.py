@@ -280,6 +280,15 @@ class State:
         return next((each for each in self.tables if each.name == self.asking.table), None)
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether the model in memory is what is chosen."""
+        held = self.in_use
+        if held is None:
+            return False
+        same = held.llm.model_id == self.choice.model
+        return held.choice == self.choice or (held.choice is None and same)
+
+    @property
     def entry(self) -> ModelEntry | None:
         """What is known of the chosen model."""
         every = (*self.here, *self.on_hub)

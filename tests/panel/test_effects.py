@@ -23,6 +23,13 @@ def test_a_choice_is_estimated_unless_it_can_not_be_loaded() -> None:
     assert due(READY, on.Chosen("task", "translation")) == []
 
 
+def test_what_is_in_memory_is_not_estimated() -> None:
+    assert READY.is_in_memory
+    other = reduce(READY, on.Chosen("model", "gpt2"))
+    assert not other.is_in_memory
+    assert due(other, on.Chosen("model", "a/decoder")) == []
+
+
 def test_the_hub_is_asked_for_names_that_are_not_here() -> None:
     assert to.Search("qwen", "auto") in due(READY, on.Chosen("model", "qwen"))
     for name in ("a/decoder", "an/export", "qw", "../qwen", "/models/qwen"):
