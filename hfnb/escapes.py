@@ -1,4 +1,4 @@
-r"""Ends of lines and tabs as a person types them where a line is all there is: ``\n``, ``\t``."""
+r"""What a person types for what can't stand as itself: ``\n`` in a line, ``{{`` in a prompt."""
 
 from __future__ import annotations
 
@@ -27,3 +27,13 @@ def escape(text: str) -> str:
         one\ttwo\n
     """
     return "".join(_UNPRINTED.get(each, each) for each in text)
+
+
+def escape_braces(text: str) -> str:
+    """Return a text in which braces stand for themselves when it is part of a prompt.
+
+    Example:
+        >>> escape_braces("{i}")
+        '{{i}}'
+    """
+    return text.replace("{", "{{").replace("}", "}}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfnb.errors import OptionError, TemplateError, closest, listing
+from hfnb.escapes import escape_braces
 from hfnb.frame.template import Template
 from hfnb.magics.namespace import evaluate
 from hfnb.magics.words import Word
@@ -70,11 +71,11 @@ def fill(prompt: str, values: Mapping[str, Any]) -> str:
             )
     parts: list[str] = []
     for text, field, spec, conversion in string.Formatter().parse(prompt):
-        parts.append(_escaped(text))
+        parts.append(escape_braces(text))
         if field is None:
             continue
         if field in values:
-            parts.append(_escaped(_formatted(field, values[field], spec or "", conversion)))
+            parts.append(escape_braces(_formatted(field, values[field], spec or "", conversion)))
         else:
             end = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             parts.append(f"{{{field}{end}}}")
@@ -101,10 +102,6 @@ def check_fields(
                 f"The table has no column {name!r}.{closest(name, columns)} To use the variable "
                 f"of that name, add --var {name} to the first line."
             )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _formatted(name: str, value: Any, spec: str, conversion: str | None) -> str:

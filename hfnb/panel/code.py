@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from hfnb.escapes import escape
+from hfnb.escapes import escape, escape_braces
 from hfnb.frame.template import Template
 from hfnb.panel.schema import inline_of, python_of
 from hfnb.panel.state import Choice, Recipe
@@ -31,7 +31,7 @@ def code_of(recipe: Recipe) -> Code:
 
 def bound_options(recipe: Recipe) -> dict[str, Any]:
     """Return what a chain binds to the model to generate as the run does."""
-    chat = {"yes": True, "no": False}.get(recipe.asking.chat)
+    chat = recipe.asking.use_chat
     return {**recipe.options, **({} if chat is None else {"chat": chat})}
 
 
@@ -40,8 +40,7 @@ def messages_of(recipe: Recipe) -> list[tuple[str, str]]:
     system = recipe.asking.system
     if not system:
         return []
-    escaped = system.replace("{", "{{").replace("}", "}}")
-    return [("system", escaped), ("user", recipe.asking.prompt)]
+    return [("system", escape_braces(system)), ("user", recipe.asking.prompt)]
 
 
 def _python(recipe: Recipe) -> str:

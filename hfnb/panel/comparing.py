@@ -12,8 +12,6 @@ from hfnb.panel.generation import options_of
 from hfnb.panel.reduce_compare import rows_of
 from hfnb.panel.state import Candidate, Choice, State
 
-_CHAT = {"auto": None, "yes": True, "no": False}
-
 Tell = Callable[[Progress], Any]
 
 
@@ -80,7 +78,7 @@ def recommended(table: Any, state: State, tell: Tell, cancel: threading.Event) -
 def _asked(state: State) -> dict[str, Any]:
     """Return what is asked of all candidates in the same way."""
     return {
-        "chat": _CHAT[state.asking.chat],
+        "chat": state.asking.use_chat,
         "system": state.asking.system or None,
         **options_of(state.asking),
     }

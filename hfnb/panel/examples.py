@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hfnb.escapes import escape_braces
+
 
 def with_example(prompt: str, asked: str, answer: str) -> str:
     r"""Return a prompt with an example in front of it.
@@ -21,9 +23,4 @@ def with_example(prompt: str, asked: str, answer: str) -> str:
     """
     between = "" if asked[-1:].isspace() else " " if asked.endswith((":", "=", ">")) else "\n"
     example = f"{asked}{between}{answer.strip()}"
-    return f"{_escaped(example)}\n\n{prompt}"
-
-
-def _escaped(text: str) -> str:
-    """Return text in which braces stand for themselves."""
-    return text.replace("{", "{{").replace("}", "}}")
+    return f"{escape_braces(example)}\n\n{prompt}"

@@ -88,6 +88,11 @@ class Asking:
     fields: tuple[SchemaField, ...] = ()
     """The fields of the answer; without any it is text."""
 
+    @property
+    def use_chat(self) -> bool | None:
+        """What `hfnb.run` takes as ``chat``; ``None`` leaves it to the model."""
+        return {"auto": None, "yes": True, "no": False}[self.chat]
+
     def option(self, name: str) -> str:
         """Return an option of generating as it was typed; empty where it was not."""
         return dict(self.generation).get(name, "")

@@ -18,8 +18,6 @@ from hfnb.variables import tables
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
 
-_CHAT = {"yes": True, "no": False}
-
 
 def tables_among(names: Mapping[str, Any]) -> tuple[Table, ...]:
     """Return the tables among variables; none that is read in parts or lazily."""
@@ -59,7 +57,8 @@ def rendered(table: Any, asking: Asking, at: int, llm: HuggingFacePipeline | Non
 
 def _with_model(text: str, asking: Asking, at: int, llm: HuggingFacePipeline) -> Rendered:
     engine = llm.engine
-    if not decide_chat(_CHAT.get(asking.chat, llm.chat), engine):
+    use_chat = llm.chat if asking.use_chat is None else asking.use_chat
+    if not decide_chat(use_chat, engine):
         problem = "a system prompt needs a chat template" if asking.system else ""
         return Rendered(text, engine.count_tokens(text), at, problem)
     chat = messages(text, asking.system)

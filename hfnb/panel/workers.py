@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _TYPING_S = 0.35
 """Seconds without a key after which a name is taken to be typed."""
-_CHAT = {"auto": None, "yes": True, "no": False}
 
 
 class Workers:
@@ -191,7 +190,7 @@ class Workers:
             asking.prompt,
             llm,
             into=asking.into,
-            chat=_CHAT[asking.chat],
+            chat=asking.use_chat,
             system=asking.system or None,
             limit=recipe.limit,
             schema=schema_of(asking),
