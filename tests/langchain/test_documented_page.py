@@ -10,7 +10,7 @@ single calls do, and that stop strings stop.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -421,10 +421,15 @@ def test_a_chat_model_ends_at_stop_strings(chat_llm: HuggingFacePipeline) -> Non
     assert "".join(str(each.content) for each in chat.stream(messages)) == first
 
 
-def test_a_quantization_whose_package_is_missing_names_it(tiny_model: Tiny) -> None:
-    if importlib.util.find_spec("bitsandbytes") is not None:
-        pytest.skip("bitsandbytes is installed")
+def test_a_quantization_whose_package_is_missing_names_it(
+    tiny_model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import BitsAndBytesConfig
+    from transformers.utils import import_utils
+
+    forget = import_utils.is_bitsandbytes_available.cache_clear
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as if it were not installed
+    forget()
 
     quantization_config = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -438,6 +443,7 @@ def test_a_quantization_whose_package_is_missing_names_it(tiny_model: Tiny) -> N
             task="text-generation",
             model_kwargs={"quantization_config": quantization_config},
         )
+    forget()
 
 
 # --- all architectures: batches answer as single calls do, and stop strings stop --------------
