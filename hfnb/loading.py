@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from hfnb import hardware, steps
+from hfnb import hardware, meanwhile, steps
 from hfnb.engines.registry import load_engine
 from hfnb.engines.telling import Tell, is_watched, say, silent
 from hfnb.errors import OptionError
@@ -103,7 +105,8 @@ def load(
         'soixante-douze'
     """
     spec, generation_options = _checked(**locals())
-    engine = load_engine(spec, _tell_for(progress))
+    with meanwhile.offer(partial(import_module, "hfnb.llm")):
+        engine = load_engine(spec, _tell_for(progress))
     from hfnb.llm import HuggingFacePipeline
 
     return HuggingFacePipeline(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import openvino_genai
 
-from hfnb import hardware
+from hfnb import hardware, meanwhile
 from hfnb.engines import batches, loaded
 from hfnb.engines.base import Chat, Completion, Delta, Engine, EngineInfo, Prompt, Request, Work
 from hfnb.engines.call import Call
@@ -87,15 +87,13 @@ class OpenVINOEngine:
         make = functools.partial(
             _pipeline, model.folder, tokenizer, device, dict(config), step_tokens, token_bytes
         )
-        self._batch = PagedBatch(
-            make,
-            closed=self._unloaded(),
-            budget=MemoryBudget(
-                ("openvino", str(model.folder), device),
-                token_bytes if on_host else 0,
-                rectangular=False,
-            ),
+        budget = MemoryBudget(
+            ("openvino", str(model.folder), device),
+            token_bytes if on_host else 0,
+            rectangular=False,
         )
+        with meanwhile.beside():
+            self._batch = PagedBatch(make, closed=self._unloaded(), budget=budget)
         self._scheduler = Scheduler(self._batch, threading.Lock())
         template = model.chat_template
         self.info = EngineInfo(
