@@ -4,6 +4,8 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 ARGS ?=
+# Processes that run the tests, each whole files; 0 runs them in pytest's own, for --pdb.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -25,7 +27,7 @@ demo: $(VENV)/stamp-core ## install hfnb and run its demo on a packaged model: a
 
 test: $(VENV)/stamp-dev ## run the tests but the slow ones, a real browser included; ARGS="-k name" picks
 	@scripts/install_browser.sh $(BIN)/python
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/stamp-dev ## run the slow tests
 	@scripts/install_browser.sh $(BIN)/python
