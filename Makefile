@@ -17,7 +17,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lab check format bench clean
+.PHONY: help demo test test-slow lab check format bench docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ format: $(VENV)/stamp-dev ## mend what ruff can mend
 bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on this machine
 	$(BIN)/python bench/run.py $(ARGS)
 
+docs: $(VENV)/stamp-dev ## build the documentation into site/; a broken link is an error
+	$(BIN)/mkdocs build --strict $(ARGS)
+
 clean: ## remove .venv and everything that builds, tests and tools left behind
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The interpreter in a virtual environment is a link to an old file: only a stamp is newer than its causes.
