@@ -41,7 +41,9 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(head), ["---"] * len(list(head)), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(each.replace('|', '&#124;') for each in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(each.replace('|', '&#124;') for each in line)} |" for line in lines
+    )
 
 
 def _options(options: dict[str, Option]) -> str:

@@ -107,7 +107,9 @@ class Reader:
             exec(compile(tree, str(block.page), "exec"), self.names)
             if isinstance(last, ast.Expr):
                 ast.increment_lineno(last, block.line)
-                value = eval(compile(ast.Expression(last.value), str(block.page), "eval"), self.names)
+                value = eval(
+                    compile(ast.Expression(last.value), str(block.page), "eval"), self.names
+                )
                 if value is not None:
                     print(repr(value))
         self.shown = out.getvalue()
