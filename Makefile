@@ -49,7 +49,7 @@ bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on 
 	$(BIN)/python bench/run.py $(ARGS)
 
 docs: $(VENV)/stamp-dev ## build the documentation into site/; a broken link is an error
-	$(BIN)/mkdocs build --strict $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 clean: ## remove .venv and everything that builds, tests and tools left behind
 	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

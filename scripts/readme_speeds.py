@@ -1,6 +1,7 @@
-"""Write the README's tables of speeds anew from bench/RESULTS.md: ``python scripts/readme_speeds.py``.
+"""Write the README's tables of speeds anew: ``python scripts/readme_speeds.py``.
 
-They stand between ``<!-- speeds -->`` and ``<!-- end of speeds -->``. A test compares them.
+They come from bench/RESULTS.md, and stand between ``<!-- speeds -->`` and ``<!-- end of speeds -->``.
+A test compares them.
 """
 
 from __future__ import annotations
