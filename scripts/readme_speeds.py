@@ -1,7 +1,7 @@
 """Write the README's tables of speeds anew: ``python scripts/readme_speeds.py``.
 
-They come from bench/RESULTS.md, and stand between ``<!-- speeds -->`` and ``<!-- end of speeds -->``.
-A test compares them.
+They come from bench/RESULTS.md; a test compares them. In README.md they stand between
+``<!-- speeds -->`` and ``<!-- end of speeds -->``.
 """
 
 from __future__ import annotations

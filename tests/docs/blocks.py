@@ -88,7 +88,8 @@ class Reader:
     def read(self, block: Block) -> None:
         """Do what a reader does with a block; whatever is not as the page says raises."""
         if block.title.startswith(NOT_RUN):
-            compile(block.code, block.place, "exec")
+            if block.language == "python":
+                compile(block.code, block.place, "exec")
         elif block.language == "python":
             self._run(block)
         elif block.language == "ipython":
