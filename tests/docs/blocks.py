@@ -30,8 +30,8 @@ _FENCE = re.compile(
     r"(?P<code>.*?)^(?P=indent)```$",
     flags=re.MULTILINE | re.DOTALL,
 )
-# A line with what it gives: `chain.invoke({"i": 72})  # 'soixante-douze'`.
-_WITH_VALUE = re.compile(r"^(\S.*?)  # (['\[{(\d].*|True|False|None)$", flags=re.MULTILINE)
+# What stands behind a line with what it gives: `chain.invoke({"i": 72})  # 'soixante-douze'`.
+_TOLD = re.compile(rb"  # ((?:['\[{(\d].*)|True|False|None)$")
 # What differs between two runs or two machines: figures, their units, the dtype that was chosen.
 _VARYING = re.compile(r"\S*\d\S*|\b(ms|s|min|h|B|kB|MB|GB)\b|[·\s]+|-{2,}")
 _QUIET = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
@@ -48,7 +48,8 @@ class Block(NamedTuple):
 
     @property
     def place(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        page = self.page.relative_to(ROOT) if self.page.is_relative_to(ROOT) else self.page.name
+        return f"{page}:{self.line}"
 
 
 def pages() -> list[Path]:
@@ -96,27 +97,35 @@ class Reader:
             self._run_cell(block)
         elif block.title == "Output":
             expected, shown = words(block.code), words(self.shown)
+            assert expected, f"{block.place}: nothing that could be compared"
             assert shown == expected, f"{block.place}:\n{self.shown}"
             self.checked += 1
 
     def _run(self, block: Block) -> None:
         tree = ast.parse(block.code)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        self.shown = ""
+        lines = block.code.splitlines()
+        value: Any = None
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            ast.increment_lineno(tree, block.line)  # a traceback then names the page's lines
-            exec(compile(tree, str(block.page), "exec"), self.names)
-            if isinstance(last, ast.Expr):
-                ast.increment_lineno(last, block.line)
-                value = eval(
-                    compile(ast.Expression(last.value), str(block.page), "eval"), self.names
+            for node in tree.body:
+                told = _TOLD.match(
+                    lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset :]
                 )
-                if value is not None:
-                    print(repr(value))
+                ast.increment_lineno(node, block.line)  # a traceback then names the page's lines
+                value = self._do(node, str(block.page))
+                if told:
+                    expected = ast.literal_eval(told[1].decode())
+                    assert value == expected, f"{block.place}: {value!r} is not {expected!r}"
+                    self.checked += 1
+            if value is not None:
+                print(repr(value))
         self.shown = out.getvalue()
-        for code, told in _WITH_VALUE.findall(block.code):
-            assert eval(code, self.names) == ast.literal_eval(told), f"{block.place}: {code}"
-            self.checked += 1
+
+    def _do(self, node: ast.stmt, file: str) -> Any:
+        """Run a statement, and return its value where it is an expression."""
+        if isinstance(node, ast.Expr):
+            return eval(compile(ast.Expression(node.value), file, "eval"), self.names)
+        exec(compile(ast.Module([node], []), file, "exec"), self.names)
+        return None
 
     def _run_cell(self, block: Block) -> None:
         with contextlib.redirect_stdout(io.StringIO()) as out:
