@@ -65,5 +65,5 @@ def test_a_page_that_is_right_is_read_to_its_end(tmp_path: Path) -> None:
 )
 def test_a_page_that_is_wrong_is_not(tmp_path: Path, right: str, wrong: str) -> None:
     assert RIGHT.count(right) == 1
-    with pytest.raises((AssertionError, TypeError, SyntaxError)):
+    with pytest.raises((AssertionError, TypeError, SyntaxError, ValueError)):
         _read(RIGHT.replace(right, wrong), tmp_path)
