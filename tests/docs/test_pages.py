@@ -17,7 +17,7 @@ from tests.needs import require
 _RUN = ("python", "ipython")
 PAGES = [page for page in pages() if any(block.language in _RUN for block in blocks_of(page))]
 _NEEDS = {"openvino": "openvino", "schema": "structured", "structured_output": "structured"}
-_PROGRAMS = {"hf", "jupyter"}
+_PROGRAMS = {"hf", "jupyter", "source"}
 """What pages run beside make, python and pip."""
 
 
