@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,14 @@ from tests.needs import require
 
 _RUN = ("python", "ipython")
 PAGES = [page for page in pages() if any(block.language in _RUN for block in blocks_of(page))]
-_NEEDS = {"openvino": "openvino", "schema": "structured", "structured_output": "structured"}
-_PROGRAMS = {"hf", "jupyter", "source"}
+_SLOW = {"ray.md"}  # which starts a cluster
+_NEEDS = {
+    "openvino": "openvino",
+    "ray": "ray",
+    "schema": "structured",
+    "structured_output": "structured",
+}
+_PROGRAMS = {"docker", "hf", "jupyter", "kubectl", "source"}
 """What pages run beside make, python and pip."""
 
 
@@ -33,9 +40,17 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     found.names.clear()
     session.use(None)
     hfnb.unload()
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=_name(page), marks=pytest.mark.slow if page.name in _SLOW else ())
+        for page in PAGES
+    ],
+)
 def test_a_page_runs_and_shows_what_it_says(
     page: Path, reader: Reader, request: pytest.FixtureRequest
 ) -> None:
