@@ -1,0 +1,192 @@
+"""The image that repo2docker would build, as folders: its steps in its order, from binder/'s own files.
+
+What stands in for what, since neither Docker nor a conda channel can be taken for granted:
+
+- for the container, a folder with the session's home and `/srv/conda/envs/notebook` in it, and processes
+  that get the image's environment variables and none of this machine's;
+- for repo2docker's conda environment, a virtual environment of this machine's Python 3.11 with the same
+  versions of Jupyter's packages, by pip;
+- for `pytorch` of conda-forge, `torch` of the same version by pip, which must give a build for CPUs.
+
+The order, the user, the working folder, the variables and the scripts are repo2docker 2026.4's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BINDER = ROOT / "binder"
+USER, UID = "jovyan", 1000
+
+# What repo2docker 2026.4 puts into every image with Python 3.11, before it looks at the repository.
+BASE = [
+    "ipykernel==7.0.1",
+    "ipywidgets==8.1.7",
+    "jupyter-client==8.6.3",
+    "jupyter-offlinenotebook==0.3.2",
+    "jupyter-resource-usage==1.2.0",
+    "jupyter-server==2.17.0",
+    "jupyterhub==5.4.0",
+    "jupyterlab==4.4.9",
+    "notebook==7.4.7",
+    "traitlets==5.14.3",
+]
+# The names of conda-forge's packages that are others with pip.
+_PIP_NAMES = {"pytorch": "torch"}
+_CONDA = re.compile(r"^(?P<name>[a-z0-9_.-]+)=(?P<version>[0-9.]+)(=(?P<build>\S+))?$")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the making, and then made, in `folder`."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """The session's home, which is the repository's folder, too."""
+        return self.folder / "home" / USER
+
+    @property
+    def environment(self) -> Path:
+        """Where conda's environment would be."""
+        return self.folder / "srv" / "conda" / "envs" / "notebook"
+
+    @property
+    def start(self) -> Path:
+        """The script that a session begins with."""
+        return self.home / "binder" / "start"
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that the image sets."""
+        conda = self.environment.parents[1]
+        path = [
+            self.home / ".local/bin",
+            self.environment / "bin",
+            conda / "bin",
+            *map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin")),
+            self.folder / "srv" / "npm" / "bin",
+        ]
+        return {
+            "CONDA_DEFAULT_ENV": str(self.environment),
+            "CONDA_DIR": str(conda),
+            "HOME": str(self.home),
+            "KERNEL_PYTHON_PREFIX": str(self.environment),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "NB_PYTHON_PREFIX": str(self.environment),
+            "NB_UID": str(UID),
+            "NB_USER": USER,
+            "PATH": ":".join(map(str, path)),
+            "REPO_DIR": str(self.home),
+            "SHELL": "/bin/bash",
+            "USER": USER,
+        }
+
+    def run(self, *command: str) -> None:
+        """Run a command of the build, as the session's user, in the repository's folder."""
+        # How pip reaches an index is the machine's business, as it is in a build.
+        pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+        subprocess.run(
+            command, cwd=self.home, env={**pip, **self.variables()}, check=True, **as_user()
+        )
+
+    def size(self) -> int:
+        """Return the bytes on disk of the environment and the home; Ubuntu and conda come on top."""
+        return sum(
+            each.lstat().st_blocks * 512
+            for top in (self.environment, self.home)
+            for each in top.rglob("*")
+        )
+
+
+def as_user() -> dict[str, object]:
+    """Return what makes a process the session's user's: root alone may choose."""
+    return {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def requirements(environment_yml: Path) -> list[str]:
+    """Return what pip is to install in place of conda's packages; Python itself is given."""
+    found = []
+    for line in yaml.safe_load(environment_yml.read_text())["dependencies"]:
+        match = _CONDA.match(line)
+        if match is None:
+            raise ValueError(f"{environment_yml}: {line!r} is not NAME=VERSION or NAME=VERSION=BUILD")
+        name = match["name"]
+        if name == "python":
+            here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+            if match["version"] != here:
+                raise ValueError(f"{environment_yml} wants Python {match['version']}, this is {here}")
+            continue
+        found.append(f"{_PIP_NAMES.get(name, name)}=={match['version']}")
+    return found
+
+
+def build(folder: Path) -> Image:
+    """Build the image in an empty folder, step after step of repo2docker's Dockerfile."""
+    image = Image(folder)
+    image.home.mkdir(parents=True)
+    image.environment.parent.mkdir(parents=True)
+    if os.geteuid() == 0:
+        for each in (image.home, image.environment.parent):
+            os.chown(each, UID, UID)
+    # The base environment, then environment.yml, before the repository is there.
+    image.run(interpreter(), "-m", "venv", str(image.environment))
+    image.run("python", "-m", "pip", "install", "--quiet", "--no-cache-dir", *BASE)
+    image.run(
+        "python", "-m", "pip", "install", "--quiet", "--no-cache-dir",
+        *requirements(BINDER / "environment.yml"),
+    )  # fmt: skip
+    _copy_repository(image.home)
+    # Scripts are made executable, whatever they were.
+    for name in ("postBuild", "start"):
+        script = image.home / "binder" / name
+        script.chmod(script.stat().st_mode | 0o111)
+    image.run("./binder/postBuild")
+    return image
+
+
+def interpreter() -> str:
+    """Return a Python of this version that the session's user may run: root's own may be hidden.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    folders = [str(Path(sys.base_prefix) / "bin"), "/usr/local/bin", "/usr/bin"]
+    for folder in folders:
+        program = shutil.which(name, path=folder)
+        if program is None:
+            continue
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            command = [program, "-I", "-c", "import ensurepip, ssl, venv"]
+            subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user())
+            return program
+    raise FileNotFoundError(f"no {name} with venv that user {UID} may run in {folders}")
+
+
+def _copy_repository(home: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        target = home / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    if os.geteuid() == 0:
+        for each in home.rglob("*"):
+            os.chown(each, UID, UID)

@@ -1,0 +1,78 @@
+"""Rehearse what Binder does with this repository: python -m tests.binder.rehearse [IMAGE_FOLDER].
+
+It builds the image (or takes one that an earlier rehearsal has left in the folder), starts a session
+with 2 GB of memory and no network, runs every notebook in it, and prints what each took. `image` says
+what stands in for what. It takes Linux, root (for the network and the control group) and minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.binder.image import ROOT, Image, build
+
+
+def problem_here() -> str | None:
+    """Return why this machine can't rehearse, or None if it can."""
+    if sys.platform != "linux":
+        return "needs Linux"
+    if os.geteuid() != 0:
+        return "needs root, to take the network away and to limit memory"
+    if shutil.which("unshare") is None:
+        return "needs util-linux's unshare"
+    return None
+
+
+def rehearse(image: Image) -> list[dict[str, Any]]:
+    """Return what was measured in a session of an image: `what`, `seconds`, `peak`, `problem`."""
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.binder.session", image.folder],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def report(image: Image, measured: list[dict[str, Any]]) -> str:
+    """Return a table in Markdown, and the image's size."""
+    lines = ["| | seconds | peak, MB |", "| --- | --- | --- |"]
+    for each in measured:
+        seconds = "" if each["seconds"] is None else f"{each['seconds']:.0f}"
+        lines.append(f"| {each['what']} | {seconds} | {each['peak'] / 1e6:.0f} |")
+        if each.get("problem"):
+            lines += ["", each["problem"], ""]
+    lines += ["", f"image: {image.size() / 1e9:.2f} GB, without Ubuntu and conda itself"]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Build, measure, report; exit with 1 where a notebook failed."""
+    if (why := problem_here()) is not None:
+        raise SystemExit(f"can't rehearse Binder here: {why}")
+    if len(sys.argv) > 1 and (Path(sys.argv[1]) / "srv").exists():
+        image = Image(Path(sys.argv[1]).resolve())
+    else:
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="binder-"))
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # the session's user goes through it
+        began = time.monotonic()
+        image = build(folder.resolve())
+        print(f"built {image.folder} in {time.monotonic() - began:.0f} s", flush=True)
+    measured = rehearse(image)
+    print(report(image, measured))
+    if any(each.get("problem") for each in measured):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
