@@ -1,14 +1,15 @@
-"""The image that repo2docker would build, as folders: its steps in its order, from binder/'s own files.
+"""The image that repo2docker would build, as folders: the same steps, from binder/'s own files.
 
 What stands in for what, since neither Docker nor a conda channel can be taken for granted:
 
-- for the container, a folder with the session's home and `/srv/conda/envs/notebook` in it, and processes
-  that get the image's environment variables and none of this machine's;
-- for repo2docker's conda environment, a virtual environment of this machine's Python 3.11 with the same
+- for the container, a folder with the session's home and `/srv/conda/envs/notebook` in it, and
+  processes that get the image's environment variables and none of this machine's;
+- for repo2docker's conda environment, a virtual environment of this machine's Python with the same
   versions of Jupyter's packages, by pip;
-- for `pytorch` of conda-forge, `torch` of the same version by pip, which must give a build for CPUs.
+- for conda-forge's `pytorch`, `torch` of the same version by pip: it must give a build for CPUs.
 
-The order, the user, the working folder, the variables and the scripts are repo2docker 2026.4's own.
+The order, the user, the working folder, the variables and the scripts are those of repo2docker
+2026.4. Neither the channel's builds nor apt's packages, of which there are none, are tried.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
-BINDER = ROOT / "binder"
+from tests import working_tree
+
+BINDER = working_tree.ROOT / "binder"
 USER, UID = "jovyan", 1000
 
 # What repo2docker 2026.4 puts into every image with Python 3.11, before it looks at the repository.
@@ -102,7 +104,7 @@ class Image:
         )
 
     def size(self) -> int:
-        """Return the bytes on disk of the environment and the home; Ubuntu and conda come on top."""
+        """Return the bytes on disk of environment and home; Ubuntu and conda come on top."""
         return sum(
             each.lstat().st_blocks * 512
             for top in (self.environment, self.home)
@@ -121,22 +123,26 @@ def requirements(environment_yml: Path) -> list[str]:
     for line in yaml.safe_load(environment_yml.read_text())["dependencies"]:
         match = _CONDA.match(line)
         if match is None:
-            raise ValueError(f"{environment_yml}: {line!r} is not NAME=VERSION or NAME=VERSION=BUILD")
+            raise ValueError(
+                f"{environment_yml}: {line!r} is not NAME=VERSION or NAME=VERSION=BUILD"
+            )
         name = match["name"]
         if name == "python":
             here = f"{sys.version_info[0]}.{sys.version_info[1]}"
             if match["version"] != here:
-                raise ValueError(f"{environment_yml} wants Python {match['version']}, this is {here}")
+                raise ValueError(
+                    f"{environment_yml} wants Python {match['version']}, this is {here}"
+                )
             continue
         found.append(f"{_PIP_NAMES.get(name, name)}=={match['version']}")
     return found
 
 
-def build(folder: Path) -> Image:
-    """Build the image in an empty folder, step after step of repo2docker's Dockerfile."""
-    image = Image(folder)
+def build(image: Image) -> None:
+    """Build an image, step after step of repo2docker's Dockerfile."""
     image.home.mkdir(parents=True)
     image.environment.parent.mkdir(parents=True)
+    image.folder.chmod(0o755)  # the session's user goes through it
     if os.geteuid() == 0:
         for each in (image.home, image.environment.parent):
             os.chown(each, UID, UID)
@@ -147,13 +153,15 @@ def build(folder: Path) -> Image:
         "python", "-m", "pip", "install", "--quiet", "--no-cache-dir",
         *requirements(BINDER / "environment.yml"),
     )  # fmt: skip
-    _copy_repository(image.home)
+    working_tree.copy(image.home)
+    if os.geteuid() == 0:
+        for each in image.home.rglob("*"):
+            os.chown(each, UID, UID)
     # Scripts are made executable, whatever they were.
     for name in ("postBuild", "start"):
         script = image.home / "binder" / name
         script.chmod(script.stat().st_mode | 0o111)
     image.run("./binder/postBuild")
-    return image
 
 
 def interpreter() -> str:
@@ -173,20 +181,3 @@ def interpreter() -> str:
             subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user())
             return program
     raise FileNotFoundError(f"no {name} with venv that user {UID} may run in {folders}")
-
-
-def _copy_repository(home: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        target = home / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
-    if os.geteuid() == 0:
-        for each in home.rglob("*"):
-            os.chown(each, UID, UID)

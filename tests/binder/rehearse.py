@@ -1,8 +1,9 @@
-"""Rehearse what Binder does with this repository: python -m tests.binder.rehearse [IMAGE_FOLDER].
+"""Rehearse what Binder does with this repository: python -m tests.binder.rehearse [FOLDER].
 
-It builds the image (or takes one that an earlier rehearsal has left in the folder), starts a session
-with 2 GB of memory and no network, runs every notebook in it, and prints what each took. `image` says
-what stands in for what. It takes Linux, root (for the network and the control group) and minutes.
+It builds the image, or takes the one that an earlier rehearsal has left in the folder, starts a
+session with 2 GB of memory and no network, runs every notebook in it, and prints what each took.
+`image` says what stands in for what. It takes Linux, root (to take the network away, and to limit
+memory) and some minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.binder.image import ROOT, Image, build
+from tests.binder.image import Image, build
+from tests.working_tree import ROOT
 
 
 def problem_here() -> str | None:
@@ -59,14 +61,11 @@ def main() -> None:
     """Build, measure, report; exit with 1 where a notebook failed."""
     if (why := problem_here()) is not None:
         raise SystemExit(f"can't rehearse Binder here: {why}")
-    if len(sys.argv) > 1 and (Path(sys.argv[1]) / "srv").exists():
-        image = Image(Path(sys.argv[1]).resolve())
-    else:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="binder-"))
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)  # the session's user goes through it
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="binder-"))
+    image = Image(folder.resolve())
+    if not image.environment.exists():
         began = time.monotonic()
-        image = build(folder.resolve())
+        build(image)
         print(f"built {image.folder} in {time.monotonic() - began:.0f} s", flush=True)
     measured = rehearse(image)
     print(report(image, measured))

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.binder.image import BINDER, Image, as_user
+from tests.binder.image import Image, as_user
 from tests.binder.kernels import CellFailedError, Server, wait_until_up
 from tests.control_groups import ControlGroup, NoControlGroupError, control_group
 
