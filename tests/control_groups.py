@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,4 +68,17 @@ def control_group(limit: int) -> Iterator[ControlGroup]:
             raise NoControlGroupError(f"no controller of memory: {problem}") from problem
         yield ControlGroup(folder, version)
     finally:
-        folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a group; the kernel needs a moment after its last process has ended."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            folder.rmdir()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

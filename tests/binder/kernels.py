@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
@@ -49,7 +51,9 @@ class Server:
                     _run(channel, cell.source, f"{path}, cell {number}", deadline)
         finally:
             channel.close()
-            self._api("DELETE", f"sessions/{session['id']}")
+            # A kernel that died is started again by the server, and can't be ended meanwhile.
+            with contextlib.suppress(urllib.error.HTTPError):
+                self._api("DELETE", f"sessions/{session['id']}")
 
     def _api(self, method: str, path: str, body: object = None) -> Any:
         request = self._request(method, f"/api/{path}", body)

@@ -111,8 +111,10 @@ def session(image: Image, group: ControlGroup) -> Iterator[Server]:
             yield server
         finally:
             process.terminate()
-            process.wait(30)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
             _end_all(group)
+            process.wait()
 
 
 def _end_all(group: ControlGroup) -> None:

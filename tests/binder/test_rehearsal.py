@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import nbformat
+import nbformat.v4 as v4
 import pytest
 
 from tests.binder.image import Image, build
@@ -19,6 +21,23 @@ pytestmark = [
 ]
 
 
+# What a rehearsal must notice: that a session is not cut off, not limited, or another user's.
+_CONTROLS = {
+    "notebooks/98-alone.ipynb": """
+import os, pathlib, socket
+assert [name for _, name in socket.if_nameindex()] == ["lo"], socket.if_nameindex()
+assert os.getuid() == 1000
+assert pathlib.Path.cwd() == pathlib.Path.home() / "notebooks"
+""",
+    "notebooks/99-greedy.ipynb": f"b'x' * {LIMIT}",
+}
+
+
+def _add_controls(image: Image) -> None:
+    for name, source in _CONTROLS.items():
+        nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(source)]), image.home / name)
+
+
 def test_every_notebook_runs_offline_in_a_session_of_two_gigabytes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -26,12 +45,18 @@ def test_every_notebook_runs_offline_in_a_session_of_two_gigabytes(
     image = Image(Path(tempfile.mkdtemp(prefix="binder-")))
     try:
         build(image)
+        _add_controls(image)
         measured = rehearse(image)
         with capsys.disabled():
             print("\n" + report(image, measured))
     finally:
         shutil.rmtree(image.folder)
-    notebooks = [each for each in measured if each["what"].endswith(".ipynb")]
-    assert len(notebooks) == len(list((ROOT / "notebooks").glob("*.ipynb")))
-    assert [each["problem"] for each in notebooks if each["problem"]] == []
-    assert all(0 < each["peak"] < LIMIT for each in measured)
+    notebooks = {each["what"]: each for each in measured[1:]}
+    greedy = notebooks.pop("notebooks/99-greedy.ipynb")
+    assert "the kernel died" in greedy["problem"]
+    assert f"ended it at {LIMIT} bytes" in greedy["problem"]
+
+    here = {f"notebooks/{each.name}" for each in (ROOT / "notebooks").glob("*.ipynb")}
+    assert notebooks.keys() == {*here, "notebooks/98-alone.ipynb"}
+    assert {name: each["problem"] for name, each in notebooks.items() if each["problem"]} == {}
+    assert all(0 < each["peak"] < LIMIT for each in notebooks.values())
