@@ -9,21 +9,10 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from tests import working_tree
 from tests.working_tree import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with both: the wheel is made from the sdist, which is enough for it."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
 
 
 def _wheel(built: Path) -> Path:
