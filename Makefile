@@ -6,6 +6,7 @@ VENV ?= .venv
 ARGS ?=
 # Processes that run the tests, each whole files; 0 runs them in pytest's own, for --pdb.
 WORKERS ?= 2
+VERSION ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -17,7 +18,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lab check format bench clean
+.PHONY: help demo test test-slow lab check format bench binder release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,12 @@ format: $(VENV)/stamp-dev ## mend what ruff can mend
 
 bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on this machine
 	$(BIN)/python bench/run.py $(ARGS)
+
+binder: $(VENV)/stamp-dev ## rehearse Binder: its image, every notebook in 2 GB; Linux, as root, minutes
+	$(BIN)/python -m tests.binder.rehearse $(ARGS)
+
+release: $(VENV)/stamp-dev ## VERSION=1.2.3: CI, version, changelog, build, tag; ARGS=--dry-run tries it
+	$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
 
 clean: ## remove .venv and everything that builds, tests and tools left behind
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
