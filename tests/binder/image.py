@@ -8,8 +8,8 @@ What stands in for what, since neither Docker nor a conda channel can be taken f
   versions of Jupyter's packages, by pip;
 - for conda-forge's `pytorch`, `torch` of the same version by pip: it must give a build for CPUs.
 
-The order, the user, the working folder, the variables and the scripts are those of repo2docker
-2026.4. Neither the channel's builds nor apt's packages, of which there are none, are tried.
+The order of the steps is asked of repo2docker itself; the user, the working folder, the variables
+and the scripts are its own. What conda makes of environment.yml is not tried.
 """
 
 from __future__ import annotations
@@ -20,29 +20,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tests import working_tree
+from tests.binder import repo2docker
 
-BINDER = working_tree.ROOT / "binder"
 USER, UID = "jovyan", 1000
 
-# What repo2docker 2026.4 puts into every image with Python 3.11, before it looks at the repository.
-BASE = [
-    "ipykernel==7.0.1",
-    "ipywidgets==8.1.7",
-    "jupyter-client==8.6.3",
-    "jupyter-offlinenotebook==0.3.2",
-    "jupyter-resource-usage==1.2.0",
-    "jupyter-server==2.17.0",
-    "jupyterhub==5.4.0",
-    "jupyterlab==4.4.9",
-    "notebook==7.4.7",
-    "traitlets==5.14.3",
-]
 # The names of conda-forge's packages that are others with pip.
 _PIP_NAMES = {"pytorch": "torch"}
 _CONDA = re.compile(r"^(?P<name>[a-z0-9_.-]+)=(?P<version>[0-9.]+)(=(?P<build>\S+))?$")
@@ -139,29 +127,35 @@ def requirements(environment_yml: Path) -> list[str]:
 
 
 def build(image: Image) -> None:
-    """Build an image, step after step of repo2docker's Dockerfile."""
+    """Build an image, step after step of repo2docker's Dockerfile.
+
+    Raises:
+        RuntimeError: repo2docker would take other steps.
+    """
+    plan = repo2docker.ask(image.folder / "repo2docker", working_tree.ROOT)
+    if plan.steps() != repo2docker.STEPS:
+        raise RuntimeError(f"repo2docker would take other steps:\n{plan.dockerfile}")
+    image.folder.chmod(0o755)  # the session's user goes through it
     image.home.mkdir(parents=True)
     image.environment.parent.mkdir(parents=True)
-    image.folder.chmod(0o755)  # the session's user goes through it
-    if os.geteuid() == 0:
-        for each in (image.home, image.environment.parent):
-            os.chown(each, UID, UID)
+    _give([image.home, image.environment.parent])
     # The base environment, then environment.yml, before the repository is there.
     image.run(interpreter(), "-m", "venv", str(image.environment))
-    image.run("python", "-m", "pip", "install", "--quiet", "--no-cache-dir", *BASE)
-    image.run(
-        "python", "-m", "pip", "install", "--quiet", "--no-cache-dir",
-        *requirements(BINDER / "environment.yml"),
-    )  # fmt: skip
+    for packages in (plan.base, requirements(working_tree.ROOT / "binder" / "environment.yml")):
+        image.run("python", "-m", "pip", "install", "--quiet", "--no-cache-dir", *packages)
     working_tree.copy(image.home)
-    if os.geteuid() == 0:
-        for each in image.home.rglob("*"):
-            os.chown(each, UID, UID)
+    _give(image.home.rglob("*"))
     # Scripts are made executable, whatever they were.
     for name in ("postBuild", "start"):
         script = image.home / "binder" / name
         script.chmod(script.stat().st_mode | 0o111)
     image.run("./binder/postBuild")
+
+
+def _give(paths: Iterable[Path]) -> None:
+    """Make the session's user the owner, where this is root."""
+    for each in paths if os.geteuid() == 0 else ():
+        os.chown(each, UID, UID)
 
 
 def interpreter() -> str:
