@@ -65,7 +65,8 @@ $(VENV)/stamp-venv:
 	@touch $@
 
 $(VENV)/stamp-core: $(VENV)/stamp-venv $(PINS)
-	@echo "installing $(PACKAGE) and what it needs (PyTorch among it: minutes on a slow line) ..."
+	@echo "installing $(PACKAGE) and what it needs, in silence, for minutes: PyTorch is hundreds of MB,"
+	@echo "and several GB where pip takes its build for CUDA, as it does on Linux ..."
 	$(INSTALL) -e .
 	@touch $@
 

@@ -13,6 +13,7 @@ import hfnb
 # What the notebooks load with OpenVINO.
 EXPORTS = [
     ("hfnb/numbers-fr", None),
+    ("hfnb/numbers-fr", "fp16"),
     ("hfnb/numbers-fr", "int8"),
     ("hfnb/numbers-fr", "int4"),
     ("hfnb/tiny-t5", None),

@@ -60,12 +60,19 @@ class Image:
     def variables(self) -> dict[str, str]:
         """Return the environment variables that the image sets."""
         conda = self.environment.parents[1]
-        path = [
+        own = [
             self.home / ".local/bin",
             self.environment / "bin",
             conda / "bin",
-            *map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin")),
             self.folder / "srv" / "npm" / "bin",
+        ]
+        path = [
+            *map(str, own),
+            "/usr/local/sbin",
+            "/usr/local/bin",
+            "/usr/sbin",
+            "/usr/bin",
+            "/bin",
         ]
         return {
             "CONDA_DEFAULT_ENV": str(self.environment),
@@ -77,7 +84,7 @@ class Image:
             "NB_PYTHON_PREFIX": str(self.environment),
             "NB_UID": str(UID),
             "NB_USER": USER,
-            "PATH": ":".join(map(str, path)),
+            "PATH": ":".join(path),
             "REPO_DIR": str(self.home),
             "SHELL": "/bin/bash",
             "USER": USER,
