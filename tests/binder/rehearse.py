@@ -49,10 +49,10 @@ def report(image: Image, measured: list[dict[str, Any]]) -> str:
     """Return a table in Markdown, and the image's size."""
     lines = ["| | seconds | peak, MB |", "| --- | --- | --- |"]
     for each in measured:
-        seconds = "" if each["seconds"] is None else f"{each['seconds']:.0f}"
-        lines.append(f"| {each['what']} | {seconds} | {each['peak'] / 1e6:.0f} |")
-        if each.get("problem"):
-            lines += ["", each["problem"], ""]
+        lines.append(f"| {each['what']} | {each['seconds']:.0f} | {each['peak'] / 1e6:.0f} |")
+    for each in measured:
+        if each["problem"]:
+            lines += ["", f"FAILED: {each['problem']}"]
     lines += ["", f"image: {image.size() / 1e9:.2f} GB, without Ubuntu and conda itself"]
     return "\n".join(lines)
 
@@ -69,7 +69,7 @@ def main() -> None:
         print(f"built {image.folder} in {time.monotonic() - began:.0f} s", flush=True)
     measured = rehearse(image)
     print(report(image, measured))
-    if any(each.get("problem") for each in measured):
+    if any(each["problem"] for each in measured):
         raise SystemExit(1)
 
 

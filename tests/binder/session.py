@@ -137,21 +137,27 @@ def measure(image: Image, tell: Callable[[dict[str, Any]], None]) -> None:
             page = server.get(f"/lab/tree/{TOUR}?token={server.token}")
             assert b"jupyter-config-data" in page, "JupyterLab's page is not there"
             time.sleep(2)
-            tell({"what": "JupyterLab alone", "seconds": None, "peak": peak.take()})
+            tell({"what": "JupyterLab alone", "seconds": 0.0, "peak": peak.take(), "problem": ""})
             for path in sorted((image.home / "notebooks").glob("*.ipynb")):
                 name = str(path.relative_to(image.home))
                 began = time.monotonic()
                 killed = group.killed()
+                problems = []
                 try:
                     server.execute(name, image.home, NOTEBOOK_S)
                 except CellFailedError as failure:
-                    problem = str(failure)
-                    if group.killed() > killed:
-                        problem += f"\nthe kernel ended it at {LIMIT} bytes"
-                else:
-                    problem = None
+                    problems.append(str(failure))
+                if group.killed() > killed:  # of several processes, the notebook may not notice
+                    problems.append(f"a process was killed at {LIMIT} bytes")
                 seconds = time.monotonic() - began
-                tell({"what": name, "seconds": seconds, "peak": peak.take(), "problem": problem})
+                tell(
+                    {
+                        "what": name,
+                        "seconds": seconds,
+                        "peak": peak.take(),
+                        "problem": "; ".join(problems),
+                    }
+                )
         finally:
             peak.end()
 

@@ -54,7 +54,7 @@ def test_every_notebook_runs_offline_in_a_session_of_two_gigabytes(
     notebooks = {each["what"]: each for each in measured[1:]}
     greedy = notebooks.pop("notebooks/99-greedy.ipynb")
     assert "the kernel died" in greedy["problem"]
-    assert f"ended it at {LIMIT} bytes" in greedy["problem"]
+    assert f"killed at {LIMIT} bytes" in greedy["problem"]
 
     here = {f"notebooks/{each.name}" for each in (ROOT / "notebooks").glob("*.ipynb")}
     assert notebooks.keys() == {*here, "notebooks/98-alone.ipynb"}
