@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.binder.image import Image, build
+from tests.binder.session import LIMIT
+from tests.control_groups import NoControlGroupError, control_group
 from tests.working_tree import ROOT
 
 
@@ -30,7 +32,11 @@ def problem_here() -> str | None:
         return "needs root, to take the network away and to limit memory"
     if shutil.which("unshare") is None:
         return "needs util-linux's unshare"
-    return None
+    try:
+        with control_group(LIMIT):
+            return None
+    except NoControlGroupError as problem:
+        return f"needs control groups: {problem}"
 
 
 def rehearse(image: Image) -> list[dict[str, Any]]:

@@ -15,12 +15,6 @@ from tests.binder.rehearse import problem_here, rehearse, report
 from tests.binder.session import LIMIT
 from tests.working_tree import ROOT
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(problem_here() is not None, reason=problem_here() or ""),
-]
-
-
 # What a rehearsal must notice: that a session is not cut off, not limited, or another user's.
 _CONTROLS = {
     "notebooks/98-alone.ipynb": """
@@ -38,9 +32,12 @@ def _add_controls(image: Image) -> None:
         nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(source)]), image.home / name)
 
 
+@pytest.mark.slow
 def test_every_notebook_runs_offline_in_a_session_of_two_gigabytes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if (why := problem_here()) is not None:
+        pytest.skip(why)
     # Not pytest's own folder, which is closed to the session's user.
     image = Image(Path(tempfile.mkdtemp(prefix="binder-")))
     try:
