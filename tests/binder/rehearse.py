@@ -51,15 +51,15 @@ def rehearse(image: Image) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def report(image: Image, measured: list[dict[str, Any]]) -> str:
-    """Return a table in Markdown, and the image's size."""
+def report(size: int, measured: list[dict[str, Any]]) -> str:
+    """Return a table in Markdown, and the image's size in bytes before the session."""
     lines = ["| | seconds | peak, MB |", "| --- | --- | --- |"]
     for each in measured:
         lines.append(f"| {each['what']} | {each['seconds']:.0f} | {each['peak'] / 1e6:.0f} |")
     for each in measured:
         if each["problem"]:
             lines += ["", f"FAILED: {each['problem']}"]
-    lines += ["", f"image: {image.size() / 1e9:.2f} GB, without Ubuntu and conda itself"]
+    lines += ["", f"image: {size / 1e9:.2f} GB, without Ubuntu and conda itself"]
     return "\n".join(lines)
 
 
@@ -73,8 +73,9 @@ def main() -> None:
         began = time.monotonic()
         build(image)
         print(f"built {image.folder} in {time.monotonic() - began:.0f} s", flush=True)
+    size = image.size()
     measured = rehearse(image)
-    print(report(image, measured))
+    print(report(size, measured))
     if any(each["problem"] for each in measured):
         raise SystemExit(1)
 

@@ -43,9 +43,10 @@ def test_every_notebook_runs_offline_in_a_session_of_two_gigabytes(
     try:
         build(image)
         _add_controls(image)
+        size = image.size()
         measured = rehearse(image)
         with capsys.disabled():
-            print("\n" + report(image, measured))
+            print("\n" + report(size, measured))
     finally:
         shutil.rmtree(image.folder)
     notebooks = {each["what"]: each for each in measured[1:]}
