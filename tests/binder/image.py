@@ -139,10 +139,11 @@ def build(image: Image) -> None:
     Raises:
         RuntimeError: repo2docker would take other steps.
     """
+    image.folder.mkdir(exist_ok=True)
+    image.folder.chmod(0o755)  # the session's user goes through it
     plan = repo2docker.ask(image.folder / "repo2docker", working_tree.ROOT)
     if plan.steps() != repo2docker.STEPS:
         raise RuntimeError(f"repo2docker would take other steps:\n{plan.dockerfile}")
-    image.folder.chmod(0o755)  # the session's user goes through it
     image.home.mkdir(parents=True)
     image.environment.parent.mkdir(parents=True)
     _give([image.home, image.environment.parent])

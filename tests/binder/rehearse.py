@@ -8,6 +8,7 @@ memory) and some minutes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -67,14 +68,18 @@ def main() -> None:
     """Build, measure, report; exit with 1 where a notebook failed."""
     if (why := problem_here()) is not None:
         raise SystemExit(f"can't rehearse Binder here: {why}")
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="binder-"))
-    image = Image(folder.resolve())
-    if not image.environment.exists():
-        began = time.monotonic()
-        build(image)
-        print(f"built {image.folder} in {time.monotonic() - began:.0f} s", flush=True)
-    size = image.size()
-    measured = rehearse(image)
+    with contextlib.ExitStack() as stack:
+        if len(sys.argv) > 1:
+            folder = Path(sys.argv[1])
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="binder-")))
+        image = Image(folder.resolve())
+        if not image.environment.exists():
+            began = time.monotonic()
+            build(image)
+            print(f"built {image.folder} in {time.monotonic() - began:.0f} s", flush=True)
+        size = image.size()
+        measured = rehearse(image)
     print(report(size, measured))
     if any(each["problem"] for each in measured):
         raise SystemExit(1)
