@@ -6,6 +6,7 @@ VENV ?= .venv
 ARGS ?=
 # Processes that run the tests, each whole files; 0 runs them in pytest's own, for --pdb.
 WORKERS ?= 2
+VERSION ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -17,7 +18,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lab check format bench docs clean
+.PHONY: help demo test test-slow lab check format bench docs binder release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,12 @@ bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on 
 docs: $(VENV)/stamp-dev ## build the documentation into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
+binder: $(VENV)/stamp-dev ## rehearse Binder: its image, every notebook in 2 GB; Linux, as root, minutes
+	$(BIN)/python -m tests.binder.rehearse $(ARGS)
+
+release: $(VENV)/stamp-dev ## VERSION=1.2.3: CI, version, changelog, build, tag; ARGS=--dry-run tries it
+	$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
+
 clean: ## remove .venv and everything that builds, tests and tools left behind
 	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -61,7 +68,8 @@ $(VENV)/stamp-venv:
 	@touch $@
 
 $(VENV)/stamp-core: $(VENV)/stamp-venv $(PINS)
-	@echo "installing $(PACKAGE) and what it needs (PyTorch among it: minutes on a slow line) ..."
+	@echo "installing $(PACKAGE) and what it needs, in silence, for minutes: PyTorch is hundreds of MB,"
+	@echo "and several GB where pip takes its build for CUDA, as it does on Linux ..."
 	$(INSTALL) -e .
 	@touch $@
 

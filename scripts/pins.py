@@ -31,7 +31,7 @@ HEADER = """\
 #                         a CUDA torch of several GB, and beside a CPU torch it breaks
 #                         transformers.pipeline ("operator torchvision::nms does not exist").
 #   torch==2.13.0         what the tests ran on beside it; written without +cpu or +cu..., so that
-#                         it fits whichever build a machine has.
+#                         it fits whichever build a machine has. binder/environment.yml has it, too.
 #
 # To renew: set those two in the command as you want them, then
 #   rm -rf .venv && python3.11 -m venv .venv

@@ -291,7 +291,8 @@ def test_a_module_says_what_lives_there_and_leaves_nothing_undone(file: Path) ->
 
 def test_what_installs_names_no_registry() -> None:
     """Where packages come from is the business of whoever installs, not of the project."""
-    for name in ("pyproject.toml", "constraints.txt", "Makefile", ".ci/run"):
+    names = ["pyproject.toml", "constraints.txt", "Makefile", ".ci/run"]
+    for name in (*names, "binder/environment.yml", "binder/postBuild"):
         file = ROOT / name
         assert not re.search(r"index-url|find-links|https?://\S+/simple", file.read_text()), name
 

@@ -9,16 +9,15 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import tiny_models
+from tests.control_groups import NoControlGroupError, control_group
 
 CONTEXT = 4096
 PROMPTS = [f"{row} " + "one two " * 300 for row in range(10)]
@@ -71,11 +70,16 @@ def run_limited(
             whose store of keys and values is made then; otherwise, once it has answered a prompt.
         options: Generation options; ``unprotected=True`` lets it believe that memory is free.
     """
-    with control_group(megabytes) if limit == "cgroup" else contextlib.nullcontext() as group:
+    with contextlib.ExitStack() as stack:
+        if limit == "cgroup":
+            try:
+                limit = str(stack.enter_context(control_group(megabytes * 10**6)).folder)
+            except NoControlGroupError as problem:
+                pytest.skip(f"needs control groups: {problem}")
         job = {
             "folder": str(folder),
             "backend": backend,
-            "limit": limit if group is None else str(group),
+            "limit": limit,
             "bytes": megabytes * 10**6,
             "unprotected": options.pop("unprotected", False),
             "options": {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, **options},
@@ -91,30 +95,6 @@ def run_limited(
         print(done.stderr[-2000:])
         return Limited(done.returncode, [], [], {})
     return Limited(0, **json.loads(done.stdout.splitlines()[-1]))
-
-
-@contextlib.contextmanager
-def control_group(megabytes: int) -> Iterator[Path]:
-    """Make a control group inside this process's own, with a limit; skip where that can't be."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines}
-    root, limit = Path("/sys/fs/cgroup"), "memory.max"
-    inside = paths.get("", "/")
-    if "memory" in paths:
-        root, limit, inside = root / "memory", "memory.limit_in_bytes", paths["memory"]
-    folder = root / inside.lstrip("/") / f"hfnb-test-{secrets.token_hex(4)}"
-    try:
-        folder.mkdir()
-    except OSError as problem:
-        pytest.skip(f"needs control groups that this user may make: {problem}")
-    try:
-        try:
-            (folder / limit).write_text(str(megabytes * 10**6))
-        except OSError as problem:
-            pytest.skip(f"needs control groups with the memory controller: {problem}")
-        yield folder
-    finally:
-        folder.rmdir()
 
 
 def _main(job: dict[str, Any]) -> None:
