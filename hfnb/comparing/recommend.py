@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from hfnb.comparing.candidates import Candidate, candidates_of
-from hfnb.comparing.compare import Counter, Plan, check_rows, keep_speeds
+from hfnb.comparing.compare import Counter, keep_speeds
 from hfnb.comparing.comparison import Comparison, Outcome
 from hfnb.comparing.measuring import Measured
+from hfnb.comparing.plan import Plan, check_rows
 from hfnb.comparing.process import Failed, measured
+from hfnb.comparing.recommendation import Recommendation
 from hfnb.errors import ModelError, OptionError
 from hfnb.frame.probe import spread
 from hfnb.frame.progress import Progress, display_for, number
 from hfnb.loading import check_load
 from hfnb.machine import devices
 from hfnb.options import is_number, is_whole
-from hfnb.show import html_figures, size, text_figures
-
-if TYPE_CHECKING:
-    from hfnb.llm import HuggingFacePipeline
+from hfnb.show import size
 
 _ALIKE = 0.9
 """How like the plain model's a candidate's answers must be, by characters, to be recommended."""
@@ -33,41 +31,6 @@ _BATCHES = (8, 32)
 _FORMATS = (None, "int8", "int4")
 
 
-@dataclasses.dataclass(frozen=True)
-class Recommendation:
-    """What to load, and why."""
-
-    options: Mapping[str, Any]
-    """The arguments for `hfnb.load`, ``model`` among them."""
-    why: str
-    """The figures it rests on, in words."""
-    comparison: Comparison
-    """All that was measured."""
-
-    @property
-    def code(self) -> str:
-        """The call that loads it."""
-        rest = {name: value for name, value in self.options.items() if name != "model"}
-        given = "".join(f", {name}={value!r}" for name, value in rest.items())
-        return f"hfnb.load({os.fspath(self.options['model'])!r}{given})"
-
-    def load(self) -> HuggingFacePipeline:
-        """Load it, as `hfnb.load` does."""
-        from hfnb.loading import load
-
-        return load(**self.options)
-
-    def _lines(self) -> list[tuple[str, str]]:
-        return [("use", self.code), ("why", self.why)]
-
-    def __repr__(self) -> str:
-        return f"{text_figures(self._lines())}\n\n{self.comparison!r}"
-
-    def _repr_html_(self) -> str:
-        figures = html_figures(self._lines(), name="hfnb-recommendation")
-        return f"{figures}{self.comparison._repr_html_()}"
-
-
 def recommend(
     df: Any,
     prompt: Any,
@@ -75,7 +38,7 @@ def recommend(
     *,
     seconds: float = 180.0,
     sample: int = 48,
-    reference: str | None = None,
+    reference: str | Mapping[str, str] | None = None,
     device: str | int | None = None,
     progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
     cancel: threading.Event | None = None,
@@ -94,11 +57,11 @@ def recommend(
         model: A model's name.
         seconds: The time for all of it; what is not measured by then is left out, and said.
         sample: How many rows, spread over all of them.
-        reference: The column with the right answers.
+        reference: As in `hfnb.compare`.
         device: As in `hfnb.load`, for PyTorch; OpenVINO is measured on its CPU.
         progress: As in `hfnb.run`.
         cancel: Set by another thread to end it; then what was measured decides.
-        **options: Further arguments of `hfnb.compare`, such as ``max_new_tokens``.
+        **options: Further arguments of `hfnb.compare`, such as ``schema`` and ``max_new_tokens``.
 
     Returns:
         A `Recommendation` with ``options`` for `hfnb.load`, ``why``, ``comparison``, ``code`` and
@@ -119,7 +82,7 @@ def recommend(
         raise OptionError(f"seconds is the time for all of it, above 0; not {seconds!r}.")
     if not is_whole(sample) or sample < 1:
         raise OptionError(f"sample is a number of rows, 1 or more; not {sample!r}.")
-    frame = check_rows(df, prompt, reference)
+    frame = check_rows(df, prompt)
     rows = frame.iloc[spread(len(frame), sample)]
     search = _Search(rows, prompt, reference, options, progress, seconds, cancel)
     search.measure(_ways(os.fspath(model), device))
@@ -153,7 +116,7 @@ class _Search:
         self,
         rows: Any,
         prompt: Any,
-        reference: str | None,
+        reference: str | Mapping[str, str] | None,
         options: Mapping[str, Any],
         progress: Any,
         seconds: float,
@@ -177,7 +140,6 @@ class _Search:
         before = [each.options or {} for each in self._tried]
         every = candidates_of([*before, *ways], self._prompt)
         plan = Plan(self._rows, every, self._running, self._options, self._reference, 1)
-        plan.manifest["prompt"] = plan.shown
         # Labels say what differs, and may have become longer: outcomes keep their places.
         self._outcomes = {
             new.label: self._outcomes[old.label]
@@ -191,7 +153,8 @@ class _Search:
                 why = f"the {self._seconds:,.0f} s were over" if left <= 0 else "it was cancelled"
                 outcome: Outcome = Failed(why, cancelled=True)
             else:
-                outcome = measured(plan.jobs[each.label], counter.tell, self._cancel, left)
+                job = plan.jobs[each.label]
+                outcome = plan.held(measured(job, counter.tell, self._cancel, left))
             self._outcomes[each.label] = outcome
             counter.next(plan.rows, isinstance(outcome, Failed))
         self._display.close(counter.progress())
@@ -211,12 +174,15 @@ class _Search:
         comparison = self._comparison()
         best = self.best()
         if best is None:
-            reasons = "; ".join(
-                f"{label}: {each.reason}"
-                for label, each in self._outcomes.items()
-                if isinstance(each, Failed)
+            stats = comparison.stats
+            told = stats[stats["status"].ne("ok")]["reason"]
+            reasons = "; ".join(f"{label}: {reason}" for label, reason in told.items())
+            more = (
+                ""
+                if self._until > time.perf_counter()
+                else (" Give it more time (seconds=...), or fewer rows (sample=...).")
             )
-            raise ModelError(f"No way to run the model could be measured. {reasons}")
+            raise ModelError(f"No way to run the model could be measured. {reasons}.{more}")
         keep_speeds(comparison)
         plain = [each for each in self._tried if "batch_size" not in (each.options or {})]
         without = max(filter(self._is_good, plain), key=self._speed, default=best)
@@ -275,6 +241,8 @@ class _Search:
             outcome = self._outcomes.get(each.label)
             if isinstance(outcome, Failed):
                 said.append(f"not measured: {each.label} ({outcome.reason})")
+            elif outcome is None or outcome.cancelled:
+                said.append(f"not measured to its end: {each.label}")
             elif not self._is_good(each) and self._speed(each) > own["rows_per_s"]:
                 quality, meaning = self._quality(each)
                 said.append(
@@ -291,5 +259,9 @@ _RUNNING: dict[str, Any] = {
     "too_long": "error",
     "batch_size": None,
     "limit": None,
+    "schema": None,
+    "nested": "columns",
+    "probabilities": False,
+    "describe_schema": False,
 }
 """The arguments of `hfnb.run` that all candidates have, as they are where nothing is said."""

@@ -24,6 +24,21 @@ def is_two(text: str) -> bool:
     return "two" in text
 
 
+def stars(_text: str) -> str:
+    return '{"stars": 3}'
+
+
+def review(text: str) -> str:
+    """Answer as a reviewer would, otherwise where the text has "two"."""
+    if "two" in text:
+        return '{"tone": "bad", "stars": 3, "why": "so is it", "tags": ["b"]}'
+    return calm(text)
+
+
+def calm(_text: str) -> str:
+    return '{"tone": "good", "stars": 4, "why": "so it is", "tags": ["a", "b"]}'
+
+
 def kill(_text: str) -> str:
     os.kill(os.getpid(), signal.SIGKILL)
     return ""
@@ -47,7 +62,6 @@ def measured(outputs: list[str | None], rows_per_s: float = 1.0, **stats: Any) -
         "note": "",
         "ok": len(outputs),
         "failed": 0,
-        "load_s": 1.0,
         "wall_s": 1.0,
         "rows_per_s": rows_per_s,
         "tokens_per_s": 1.0,
@@ -56,12 +70,16 @@ def measured(outputs: list[str | None], rows_per_s: float = 1.0, **stats: Any) -
     }
     return Measured(
         outputs=outputs,
-        rows=pd.DataFrame({"latency_s": [0.1 * (at + 1) for at in range(len(outputs))]}),
+        rows=pd.DataFrame(
+            {"latency_s": [0.1 * (at + 1) for at in range(len(outputs))], "status": "ok"}
+        ),
         stats=known | stats,
         manifest={
             "hardware": {"processor": "a CPU", "cores": 2, "system": "Linux"},
             "versions": {"python": "3.11"},
         },
+        load_s=1.0,
+        export_s=0.0,
         ttft_s=0.01,
         peak_rss_bytes=500_000_000,
         peak_device_bytes=None,
