@@ -14,7 +14,7 @@ from hfnb.frame import show
 from hfnb.frame.columns import names_of, pandas_columns, shown_columns, table_columns
 from hfnb.frame.manifest import manifest_of
 from hfnb.frame.progress import Display, Progress, Silent
-from hfnb.frame.runner import Run
+from hfnb.frame.running import Running
 from hfnb.frame.stats import RunStats
 from hfnb.frame.tables import with_output
 
@@ -52,7 +52,7 @@ class RunResult:
     """
 
     def __init__(
-        self, run: Run, model: str | None = None, history: tuple[dict[str, Any], ...] = ()
+        self, run: Running, model: str | None = None, history: tuple[dict[str, Any], ...] = ()
     ) -> None:
         self._run = run
         self._model = model
