@@ -28,7 +28,9 @@ CLUSTER_OPTIONS = (
 class Place(Protocol):
     """Where a run is computed, if that is not here."""
 
-    def read(self, given: Any, columns: tuple[str, ...], *, out: object, limit: int | None) -> Given:
+    def read(
+        self, given: Any, columns: tuple[str, ...], *, out: object, limit: int | None
+    ) -> Given:
         """Find out what was given as rows, and check it; see `hfnb.frame.given.read_given`."""
 
     def run(self, checked: Checked, display: Display, *, part_rows: int | None) -> Any:

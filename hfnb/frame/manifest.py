@@ -23,7 +23,9 @@ _PACKAGES = (
 )
 
 
-def manifest_of(run: Running, stats: RunStats, history: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+def manifest_of(
+    run: Running, stats: RunStats, history: tuple[dict[str, Any], ...]
+) -> dict[str, Any]:
     """Return everything that a run's result came from.
 
     Args:

@@ -136,10 +136,13 @@ def check(
     return Checked(job, given, most, check_model(llm, parts), told, chat, batch_size)
 
 
-def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
+def with_model(
+    checked: Checked, *, quiet: bool = False, load: bool | None = None
+) -> tuple[Job, Engine]:
     """Load the model where only its name is given, and return the whole job and its engine.
 
-    ``quiet`` says nothing while it loads.
+    ``quiet`` says nothing while it loads; ``load`` says whether there will be rows, where the job
+    does not show it.
 
     Raises:
         OptionError: The model's own options and the given ones do not go together.
@@ -147,7 +150,8 @@ def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
     """
     job, given, _, model, options, chat, batch_size = checked
     rows_expected = len(job.frame) > 0 if given.source is None else given.source.rows != 0
-    engine, settings = load_model(model, load=rows_expected, quiet=quiet)
+    load = rows_expected if load is None else load
+    engine, settings = load_model(model, load=load, quiet=quiet)
     generation = _held(settings.generation.merge(**options), job.structure)
     _check_sequences(generation)
     if job.structure is not None:

@@ -309,7 +309,7 @@ def follow(result: RunResult, display: Display, *, wait: bool = True) -> RunResu
     return result
 
 
-def follow_parts(run: Callable[..., PartsResult], display: Display) -> PartsResult:
+def follow_parts(run: Callable[..., Any], display: Display) -> Any:
     """Run in parts, and keep the result as the last one, also that of an interrupt."""
     global _last
     try:

@@ -185,7 +185,9 @@ def run(
     display = display_for(progress)
     job, llm_engine = with_model(checked, quiet=progress is False)
     if source is not None and folder is not None:
-        parts = partial(stream, source, folder, job, llm_engine, part_rows=size, limit=checked.limit)
+        parts = partial(
+            stream, source, folder, job, llm_engine, part_rows=size, limit=checked.limit
+        )
         return follow_parts(parts, display)
     model = checked.model
     result = RunResult(Run(job, llm_engine), model=model if isinstance(model, str) else None)

@@ -1,7 +1,7 @@
 """``hfnb.run(..., engine="ray")``: the same run on a Ray cluster, by Ray Data.
 
-Ray Data reads, cuts, schedules, holds back and tries again; an actor holds the model, and computes a
-block of rows with the code of a local run. Only this package imports Ray.
+Ray Data reads, cuts, schedules, holds back and tries again; an actor holds the model, and computes
+a block of rows with the code of a local run. Only this package imports Ray.
 
     place.py      what `hfnb.run` calls; what may be given as rows: rows.py
     options.py    how a cluster is used; cluster.py joins one or starts one

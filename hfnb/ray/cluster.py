@@ -54,8 +54,9 @@ def join(options: ClusterOptions) -> Workers:
             f"address={options.address!r}, and this process is on another Ray already. Leave "
             "address out to use that one, or leave it first: ray.shutdown()."
         )
-    nodes = [each["Resources"] for each in ray.nodes() if each["Alive"]]
-    return workers_on(nodes, options)
+    nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
+    there = [each["Resources"] for each in nodes if each["Alive"]]
+    return workers_on(there, options)
 
 
 def workers_on(nodes: list[Mapping[str, float]], options: ClusterOptions) -> Workers:
@@ -88,6 +89,8 @@ def _fit(node: Mapping[str, float], cpus: int, gpus: float) -> int:
 def _connect(options: ClusterOptions) -> None:
     import ray
 
+    # Its core tells each worker's start as an error.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.runtime_env is not None:
         quiet["runtime_env"] = dict(options.runtime_env)
@@ -122,7 +125,6 @@ def _is_here(address: str) -> bool:
     import ray
 
     bare = address.partition("://")[2] or address
-    known = ray.get_runtime_context().gcs_address
-    if ray.util.client.ray.is_connected():
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
         return address.startswith("ray://")
-    return bare == known
+    return bool(bare == ray.get_runtime_context().gcs_address)

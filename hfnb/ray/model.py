@@ -44,8 +44,7 @@ def portable(model: Any) -> Any:
         OptionError: The model was made of something that only this process has.
     """
     if isinstance(model, str):
-        settings = {"batch_size": "auto", "chat": "auto"}
-        return Recipe(_anywhere(ModelSpec(model)), settings)
+        return Recipe(_anywhere(ModelSpec(model)), {"batch_size": "auto", "chat": "auto"})
     engine = model if is_engine(model) else model.engine
     settings = None if is_engine(model) else {name: getattr(model, name) for name in _SETTINGS}
     spec = getattr(engine, "spec", None)
@@ -53,7 +52,7 @@ def portable(model: Any) -> Any:
         if isinstance(spec.device, tuple):
             raise OptionError(
                 f"The model is on several devices ({', '.join(map(str, spec.device))}), and each "
-                "worker has its own. Load it without device=[...], and set concurrency and num_gpus."
+                "worker has its own. Load it without device=[...]; see concurrency and num_gpus."
             )
         return Recipe(_anywhere(spec), settings)
     if engine.info.parameters:

@@ -40,10 +40,9 @@ class ClusterOptions:
         least, most = _bounds(rest.pop("concurrency", None))
         options = cls(least=least, most=most, **rest)
         address, env = options.address, options.runtime_env
-        if address is not None and (not isinstance(address, str) or not address):
+        if not (address is None or (_is_text(address) and address)):
             raise OptionError(
-                "address is 'auto', 'local', 'host:port' or 'ray://host:port'; not "
-                f"{options.address!r}."
+                f"address is 'auto', 'local', 'host:port' or 'ray://host:port'; not {address!r}."
             )
         if not isinstance(options.preserve_order, bool):
             raise OptionError(f"preserve_order is True or False; not {options.preserve_order!r}.")
@@ -73,6 +72,10 @@ def _bounds(concurrency: object) -> tuple[int, int | None]:
         "concurrency is the number of workers, or the fewest and the most of them, such as (1, 8); "
         f"not {concurrency!r}."
     )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_count(value: object) -> bool:

@@ -11,6 +11,7 @@ from hfnb.errors import HfnbError, ModelError, RowError
 from hfnb.frame.part_tables import Outcome, Positions
 from hfnb.frame.stats import RunStats
 from hfnb.frame.store import RowStore
+from hfnb.ray.pickles import dumps, loads
 
 REPORT = "__hfnb_report__"
 """The column that holds it, in a block's first row."""
@@ -59,20 +60,16 @@ class Report:
 
     def as_bytes(self) -> bytes:
         """Return it as bytes."""
-        from ray import cloudpickle
-
         if self.store is not None:
             self.store.errors = {at: _sent(error) for at, error in self.store.errors.items()}
         if self.problem is not None:
             self.problem = _sent_problem(self.problem)
-        return bytes(cloudpickle.dumps(self))
+        return dumps(self)
 
 
 def unpacked(block: Any) -> Report:
     """Return the report of a block."""
-    from ray import cloudpickle
-
-    report: Report = cloudpickle.loads(block.column(REPORT)[0].as_py())
+    report: Report = loads(block.column(REPORT)[0].as_py())
     return report
 
 
@@ -107,8 +104,6 @@ def _sent_problem(problem: Exception) -> Exception:
 
 
 def _travels(error: Exception) -> bool:
-    from ray import cloudpickle
-
     with contextlib.suppress(Exception):  # whatever the user's exceptions raise
-        return type(cloudpickle.loads(cloudpickle.dumps(error))) is type(error)
+        return type(loads(dumps(error))) is type(error)
     return False

@@ -14,6 +14,7 @@ from hfnb.frame.part_tables import Positions
 from hfnb.frame.parts import Part
 from hfnb.frame.prepare import Checked
 from hfnb.ray.model import portable
+from hfnb.ray.pickles import dumps
 
 Kind = Literal["frame", "parts", "dataset"]
 
@@ -55,10 +56,8 @@ class Task:
         Raises:
             OptionError: Something in it can't be sent.
         """
-        from ray import cloudpickle
-
         try:
-            return bytes(cloudpickle.dumps(self))
+            return dumps(self)
         except Exception as error:  # whatever the user's objects raise
             raise OptionError(
                 "The prompt, the chain, the schema or the engine can't be sent to the workers: "
@@ -81,5 +80,5 @@ def worker_name() -> str:
     """Return what to call this process."""
     import ray
 
-    node = ray.util.get_node_ip_address()
+    node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     return f"{node} · {os.getpid()}"

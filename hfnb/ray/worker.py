@@ -1,4 +1,4 @@
-"""The actor that Ray Data gives blocks of rows: it holds the model, and runs them as a local run does.
+"""The actor that Ray Data gives blocks of rows: it holds the model, and runs them.
 
 It never raises: what makes the run fail travels in a report, so that the user gets the exception
 itself, and Ray tries nothing again that would fail again.
@@ -7,12 +7,13 @@ itself, and Ray tries nothing again that would fail again.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-import pickle
 import socket
 import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from hfnb.frame.job import Job
@@ -27,6 +28,7 @@ from hfnb.frame.template import refuse_nulls
 from hfnb.journal_file import default_path
 from hfnb.ray.board import Poster, told_to_stop
 from hfnb.ray.model import restored
+from hfnb.ray.pickles import loads
 from hfnb.ray.report import REPORT, Report, to_bytes
 from hfnb.ray.task import Resume, Task, worker_name
 
@@ -47,9 +49,10 @@ class Worker:
         self._name = worker_name()
         self._problem: Exception | None = None
         try:
-            self._task: Task = pickle.loads(sent)
+            self._task: Task = loads(sent)
             _use_cores(self._task.num_cpus)
             self._job, self._engine = self._load()
+            _use_cores(self._task.num_cpus)  # of torch, which is imported by now if it is needed
         except Exception as problem:  # it is told with the first block
             self._problem = problem
 
@@ -70,7 +73,7 @@ class Worker:
     def _load(self) -> tuple[Job, Any]:
         task = self._task
         checked = task.checked._replace(model=restored(task.checked.model, task.num_cpus))
-        job, engine = with_model(checked, quiet=True)
+        job, engine = with_model(checked, quiet=True, load=True)
         if task.own_journal and task.host != socket.gethostname():
             job = dataclasses.replace(job, journal=default_path())
         about = manifest_of(Run(job, engine), Run(job, engine).stats(), ())
@@ -79,12 +82,12 @@ class Worker:
         if resume is not None:
             self._about["what"] |= {"columns": resume.columns, "part_rows": resume.part_rows}
             if resume.what is not None:
-                check_same(_Named(resume.folder), resume.what, _plain(self._about["what"]))
+                check_same(Path(resume.folder), resume.what, _plain(self._about["what"]))
         return job, engine
 
     def _answer(self, block: Any, report: Report) -> Any:
         if self._task.kind == "frame":
-            positions, frame = pickle.loads(block.column(ROWS)[0].as_py())
+            positions, frame = loads(block.column(ROWS)[0].as_py())
             run = self._run(frame, report)
             report.rows, report.store = positions, run.store
             return report.packed()
@@ -111,7 +114,11 @@ class Worker:
         frame = self._frame(table if todo is None else table.take(todo))
         run = self._run(frame, report)
         outputs, lines = outcome_of(run)
-        report.todo, report.rows, report.mark = todo, to_bytes(table), fingerprint_of(table, columns)
+        report.todo, report.rows, report.mark = (
+            todo,
+            to_bytes(table),
+            fingerprint_of(table, columns),
+        )
         report.outcome = (to_bytes(outputs), to_bytes(lines))
         return report.packed()
 
@@ -135,20 +142,8 @@ class Worker:
         return run
 
 
-class _Named:
-    """A folder on the driver's machine, for a message."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __str__(self) -> str:
-        return self._name
-
-
 def _plain(what: dict[str, Any]) -> Any:
     """Return what decides outputs as the folder's JSON has it."""
-    import json
-
     return json.loads(json.dumps(what, default=str))
 
 

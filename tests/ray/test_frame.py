@@ -1,0 +1,96 @@
+"""A run over a frame on a real cluster: what comes back is what a local run gives."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import hfnb
+from hfnb.frame.progress import Progress
+from tests.ray.support import ON, SAME, Noting, assert_same, echo, fails, mixed
+
+PROMPT = "{i}: {text}"
+
+
+def test_a_run_on_the_cluster_gives_what_a_local_run_gives(cluster: Any, tmp_path: Any) -> None:
+    df, seen = mixed(300), list[Progress]()
+    note = Noting(tmp_path / "asked")
+    options: dict[str, Any] = {"into": "said", "stop": ["word99 "], "max_new_tokens": 4}
+    llm = echo(answer=note, fail=fails, context_length=5, delay_s=0.01)
+    there = hfnb.run(df, PROMPT, llm, **options, **{**ON, "progress": seen.append})
+    here = hfnb.run(df, PROMPT, echo(fail=fails, context_length=5), progress=False, **options)
+    assert_same(there, here)
+    assert {"ok", "error", "skipped"} <= set(there.rows["status"].unique())
+    pd.testing.assert_frame_equal(there.errors[[*df, *SAME]], here.errors[[*df, *SAME]])
+    assert hfnb.last_result() is here
+    # Two processes shared the rows, and each row was computed once.
+    assert len(note.pids()) == 2
+    assert set(note.asked().values()) == {1}
+    stats = there.stats
+    assert [each.rows for each in stats.workers] and sum(w.rows for w in stats.workers) == 300
+    assert (stats.ok, stats.failed, stats.skipped) == (
+        here.stats.ok,
+        here.stats.failed,
+        here.stats.skipped,
+    )
+    assert stats.tokens_out == here.stats.tokens_out
+    assert str(stats).count("rows in") == 2
+    # It was drawn on the way, row by row, and at the end.
+    assert any(0 < each.done < 300 for each in seen)
+    assert seen[-1].done == 300
+    assert there.manifest["model"]["engine"] == "echo"
+
+
+def test_what_failed_is_run_again_on_the_cluster(cluster: Any) -> None:
+    df = mixed(64)
+    first = hfnb.run(df, PROMPT, echo(fail=fails), **ON)
+    assert first.stats.failed
+    again = first.retry("failed", llm=echo(), progress=False)
+    assert again.stats.failed == 0
+    assert len(again.stats.workers) >= 1
+    assert_same(again, hfnb.run(df, PROMPT, echo(), progress=False))
+
+
+def test_a_model_is_loaded_by_each_worker_with_the_cores_that_it_has(cluster: Any) -> None:
+    df = pd.DataFrame({"i": [*range(1, 60), 72]})
+    llm = hfnb.load("hfnb/numbers-fr")
+    prompt = "What is the number {i} in french?"
+    options: dict[str, Any] = {"into": "answer", "max_new_tokens": 16}
+    # By its name here, and as it was loaded there.
+    there = hfnb.run(df, prompt, "hfnb/numbers-fr", schema=None, **options, **ON)
+    here = hfnb.run(df, prompt, llm, progress=False, journal=False, **options)
+    assert_same(there, here)
+    assert there.data["answer"].iloc[-1] == "soixante-douze"
+    assert there.stats.model == "hfnb/numbers-fr"
+    assert there.journaled
+    # The journal has what the workers finished: a local run now computes nothing.
+    later = hfnb.run(df, prompt, llm, progress=False, **options)
+    assert later.stats.from_journal == 60
+
+
+@pytest.mark.slow
+def test_a_wrong_model_is_told_as_a_local_run_tells_it(cluster: Any) -> None:
+    with pytest.raises(hfnb.HfnbError, match="numbers-fr"):
+        hfnb.run(mixed(4), PROMPT, "hfnb/numbers-fx", **ON)
+
+
+@pytest.mark.slow
+def test_the_first_error_is_raised_where_that_is_asked_for(cluster: Any) -> None:
+    with pytest.raises(hfnb.HfnbError, match="told to fail") as caught:
+        hfnb.run(mixed(64), PROMPT, echo(fail=fails), on_error="raise", **ON)
+    assert caught.value.result.data.shape == (64, 4)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_schema_and_a_polars_frame_come_back_as_from_a_local_run(cluster: Any) -> None:
+    import polars
+
+    from tests.needs import require
+
+    require("structured")
+    df = polars.DataFrame({"i": [1, 2, 3]})
+    options: dict[str, Any] = {"schema": ["un", "deux", "trois"], "into": "word"}
+    there = hfnb.run(df, "{i}?", "hfnb/numbers-fr", **options, **ON)
+    here = hfnb.run(df, "{i}?", "hfnb/numbers-fr", progress=False, **options)
+    assert there.data.equals(here.data)
+    assert there.data.schema == here.data.schema
