@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hfnb.errors import OptionError, closest, listing
-from hfnb.frame.given import Given
-from hfnb.frame.progress import Display
 
 if TYPE_CHECKING:
+    from hfnb.frame.given import Given
     from hfnb.frame.prepare import Checked
+    from hfnb.frame.progress import Display
 
 PLACES = {"ray": "hfnb.ray.place"}
 """Modules that have a function ``place``, by the engine's name."""

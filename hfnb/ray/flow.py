@@ -69,6 +69,7 @@ class Flow:
         context.execution_options.preserve_order = ordered
         context.enable_progress_bars = False  # hfnb draws its own
         context.print_on_execution_start = False
+        context.execution_no_progress_timeout_s = -1  # a large model may take long for a block
         self._came: queue.Queue[Any] = queue.Queue(maxsize=2)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fetch, name="hfnb-ray", daemon=True)

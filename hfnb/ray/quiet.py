@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
 
 
@@ -21,7 +22,10 @@ def quiet() -> Iterator[None]:
     for each in handlers:
         each.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # A run whose rows are few has fewer blocks than workers.
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors")
+            yield
     finally:
         context.enable_progress_bars = bars
         for each, level in shown:

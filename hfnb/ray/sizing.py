@@ -13,7 +13,7 @@ from typing import Any
 from hfnb.frame.chunks import MOST_ROWS
 from hfnb.spec import DEFAULT_MAX_NEW_TOKENS, GenerationSpec
 
-BLOCK_TOKENS = 262_144
+BLOCK_TOKENS = 131_072
 """Tokens of a block, prompts and answers together."""
 _FEWEST = 32
 """Rows of a block, where there are as many: the model computes them together."""

@@ -47,6 +47,14 @@ def _never(*_: Any) -> None:
     raise AssertionError("a cluster was started")
 
 
+def test_a_cell_takes_the_engine_too_and_tab_offers_it() -> None:
+    from hfnb.magics.arguments import OF_CELL, read_arguments
+    from hfnb.magics.words import split
+
+    assert OF_CELL["--engine"].choices == ("local", "ray")
+    assert read_arguments(split("df --engine ray"), OF_CELL).given == {"engine": "ray"}
+
+
 def test_rows_that_no_worker_can_read_are_refused() -> None:
     with pytest.raises(hfnb.HfnbError, match="Write them as parquet first"):
         hfnb.run(iter([DF]), "{x}", hfnb.EchoEngine(), engine="ray", out="answers")
