@@ -77,9 +77,10 @@ class FrameRun:
         sent = self._task.checked
         model = sent.model if getattr(engine, "of", None) is self else portable(engine)
         options = {**sent.options, **job.generation.as_dict()}
+        chat = self.stats().chat if sent.chat is None else sent.chat
         bare = dataclasses.replace(job, frame=job.frame.iloc[:0], given=None)
         task = dataclasses.replace(
-            self._task, checked=sent._replace(job=bare, model=model, options=options)
+            self._task, checked=sent._replace(job=bare, model=model, options=options, chat=chat)
         )
         checked = self._checked._replace(job=job)
         return FrameRun(checked, task, self._workers, self.store.without(rows), rows)

@@ -63,6 +63,9 @@ class Worker:
         if self._problem is not None:
             report.problem = self._problem
             return report.packed()
+        if not block.num_rows:
+            report.begun = False
+            return report.packed()
         try:
             return self._answer(block, report)
         except Exception as problem:  # on_error="raise", nulls="raise", a folder of another run

@@ -7,6 +7,7 @@ import pytest
 
 import hfnb
 from hfnb.frame.progress import Progress
+from tests.needs import require
 from tests.ray.support import ON, SAME, Noting, assert_same, echo, fails, mixed
 
 PROMPT = "{i}: {text}"
@@ -68,6 +69,37 @@ def test_a_model_is_loaded_by_each_worker_with_the_cores_that_it_has(cluster: An
     assert later.stats.from_journal == 60
 
 
+def threads(text: str) -> int:
+    """Return how many threads PyTorch takes in this process."""
+    import torch
+
+    return torch.get_num_threads() if text else 0
+
+
+@pytest.mark.slow
+def test_a_chain_runs_on_as_many_threads_as_a_worker_has_cores(cluster: Any) -> None:
+    from langchain_core.prompts import PromptTemplate
+    from langchain_core.runnables import RunnableLambda
+
+    llm = hfnb.load("hfnb/numbers-fr", max_new_tokens=16)
+    prompt = PromptTemplate.from_template("What is the number {i} in french?")
+    chain = prompt | llm | RunnableLambda(threads)
+    result = hfnb.run(pd.DataFrame({"i": range(1, 40)}), chain, **ON)
+    assert result.data["output"].tolist() == [1] * 39
+
+
+@pytest.mark.slow
+def test_workers_share_an_export_and_give_what_openvino_gives_here(cluster: Any) -> None:
+    require("openvino")
+    df = pd.DataFrame({"i": range(1, 60)})
+    llm = hfnb.load("hfnb/numbers-fr", backend="openvino", weight_format="int8")
+    options: dict[str, Any] = {"into": "answer", "max_new_tokens": 16, "journal": False}
+    prompt = "What is the number {i} in french?"
+    there = hfnb.run(df, prompt, llm, **options, **ON)
+    assert_same(there, hfnb.run(df, prompt, llm, progress=False, **options))
+    assert there.stats.backend == "openvino"
+
+
 @pytest.mark.slow
 def test_a_wrong_model_is_told_as_a_local_run_tells_it(cluster: Any) -> None:
     with pytest.raises(hfnb.HfnbError, match="numbers-fr"):
@@ -84,8 +116,6 @@ def test_the_first_error_is_raised_where_that_is_asked_for(cluster: Any) -> None
 @pytest.mark.slow
 def test_a_schema_and_a_polars_frame_come_back_as_from_a_local_run(cluster: Any) -> None:
     import polars
-
-    from tests.needs import require
 
     require("structured")
     df = polars.DataFrame({"i": [1, 2, 3]})
