@@ -99,8 +99,11 @@ def _sent(error: RowError) -> RowError:
 def _sent_problem(problem: Exception) -> Exception:
     if _travels(problem):
         return problem
-    kind = type(problem) if isinstance(problem, HfnbError) else ModelError
-    return kind(f"{type(problem).__name__}: {problem}")
+    if not isinstance(problem, HfnbError):
+        return ModelError(f"{type(problem).__name__}: {problem}")
+    known = next(each for each in type(problem).__mro__ if each.__module__ == HfnbError.__module__)
+    told: Exception = known(str(problem))
+    return told
 
 
 def _travels(error: Exception) -> bool:
