@@ -77,6 +77,7 @@ class FrameRun:
         sent = self._task.checked
         model = sent.model if getattr(engine, "of", None) is self else portable(engine)
         options = {**sent.options, **job.generation.as_dict()}
+        options.pop("grammar", None)  # the job's schema brings it
         chat = self.stats().chat if sent.chat is None else sent.chat
         bare = dataclasses.replace(job, frame=job.frame.iloc[:0], given=None)
         task = dataclasses.replace(

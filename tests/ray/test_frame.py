@@ -1,5 +1,6 @@
 """A run over a frame on a real cluster: what comes back is what a local run gives."""
 
+import os
 from typing import Any
 
 import pandas as pd
@@ -24,10 +25,11 @@ def test_a_run_on_the_cluster_gives_what_a_local_run_gives(cluster: Any, tmp_pat
     assert {"ok", "error", "skipped"} <= set(there.rows["status"].unique())
     pd.testing.assert_frame_equal(there.errors[[*df, *SAME]], here.errors[[*df, *SAME]])
     assert hfnb.last_result() is here
-    # Two processes shared the rows, and each row was computed once.
-    assert len(note.pids()) == 2
+    # Other processes than this one shared the rows, and each row was computed once.
+    assert os.getpid() not in note.pids()
     assert set(note.asked().values()) == {1}
     stats = there.stats
+    assert len(stats.workers) == len(note.pids())
     assert sum(each.rows for each in stats.workers) == 300
     assert (stats.ok, stats.failed, stats.skipped) == (
         here.stats.ok,
@@ -35,7 +37,7 @@ def test_a_run_on_the_cluster_gives_what_a_local_run_gives(cluster: Any, tmp_pat
         here.stats.skipped,
     )
     assert stats.tokens_out == here.stats.tokens_out
-    assert str(stats).count("rows in") == 2
+    assert str(stats).count("rows in") == len(stats.workers)
     # It was drawn on the way, row by row, and at the end.
     assert any(0 < each.done < 300 for each in seen)
     assert seen[-1].done == 300
