@@ -13,7 +13,7 @@ from hfnb.frame.runner import Run
 
 
 class Under(NamedTuple):
-    """A block that is being computed."""
+    """A block that was begun, and that the driver does not have yet."""
 
     done: int
     failed: int
@@ -33,15 +33,15 @@ class Board:
         return self._stop
 
     def end(self, block: str) -> None:
-        """Note that a block is no longer computed."""
+        """Forget a block: the driver has it, or it failed."""
         self._under.pop(block, None)
 
     def read(self) -> dict[str, Under]:
-        """Return what is being computed."""
+        """Return the blocks that were begun, and that the driver does not have yet."""
         return dict(self._under)
 
     def stop(self) -> dict[str, Under]:
-        """Have the workers stop; return what they are at."""
+        """Have the workers stop; return what the driver is still to get from them."""
         self._stop = True
         return dict(self._under)
 
@@ -85,8 +85,8 @@ class Poster:
             self._run.cancel()
 
     def close(self, progress: Progress) -> None:
-        """Say that the block is no longer computed."""
-        self._board.end.remote(self._block)
+        """Post how far the run came."""
+        self.update(progress)
 
 
 def told_to_stop(board: Any, block: str, progress: Progress | None = None) -> bool:

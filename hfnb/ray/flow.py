@@ -115,6 +115,7 @@ class Flow:
             raise _readable(came)
         block: Block = came
         self._under.pop(block.report.block, None)
+        self._board.end.remote(block.report.block)
         if block.report.problem is not None:
             raise block.report.problem
         take(block)

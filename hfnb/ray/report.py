@@ -40,7 +40,7 @@ class Report:
     store: RowStore | None = None
     """Of a frame: what became of its rows."""
     number: int = 0
-    """Of a part."""
+    """Which block it is; in a run in parts, which part."""
     kept: bool = False
     """Whether the part was there, whole."""
     todo: Positions | None = None

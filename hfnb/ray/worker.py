@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +57,9 @@ class Worker:
 
     def __call__(self, block: Any) -> Any:
         """Compute a block, and return what became of it."""
-        key = uuid.uuid4().hex
-        report = Report(key, self._name, began=time.time())
+        number = _number_of_block()  # the same when it is tried again
+        key = str(number)
+        report = Report(key, self._name, began=time.time(), number=number)
         if self._problem is not None:
             report.problem = self._problem
             return report.packed()
@@ -103,7 +103,7 @@ class Worker:
         return _with_report(with_columns(block, outputs), report)
 
     def _part(self, table: Any, resume: Resume, report: Report) -> Any:
-        number = report.number = _number_of_block()
+        number = report.number
         known, todo = resume.known.get(number), None
         columns = list(self._job.source.columns)
         if known is not None:
