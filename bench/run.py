@@ -24,6 +24,7 @@ BENCHES = {
     "prefix": "prefix",
     "prefix_labels": "prefix_labels",
     "stream": "stream",
+    "ray": "on_ray",
     "estimate": "estimate",
     "panel": "panel",
     "compare": "compare",

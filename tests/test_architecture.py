@@ -278,6 +278,23 @@ def test_heavy_packages_are_imported_at_the_top_only_where_they_are_the_business
                 assert any(each.startswith(allowed[name]) for each in places), f"{file}: {name}"
 
 
+def test_ray_is_imported_in_its_own_package_alone() -> None:
+    for file in SOURCES:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        names = {
+            name.partition(".")[0]
+            for node in ast.walk(tree)
+            for name in (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        assert "ray" not in names or file.parent.name == "ray", file
+
+
 # --- the sources ------------------------------------------------------------------------------
 
 

@@ -87,8 +87,8 @@ def measure(job: Job, tell: Callable[[int], None], cancel: threading.Event) -> M
         checked = check(job.frame, job.candidate.prompt, llm, options.pop("options"), **options)
         rows, engine = with_model(checked)
         ttft_s = None if cancel.is_set() else _warm(rows, engine)
-        result = RunResult(Run(rows, engine))
-        run = result._run
+        run = Run(rows, engine)
+        result = RunResult(run)
         run.start()
         while result.running:
             run.join(_LOOK_EVERY_S)

@@ -110,6 +110,6 @@ _RULES: dict[str, Callable[[list[Any]], Any]] = {
     **dict.fromkeys("path note".split(), _said),
     # `combine` makes these from other figures too; samples are kept by who watches the whole.
     **dict.fromkeys("rows_per_s tokens_per_s padding".split(), _first),
-    "memory": lambda values: (),
+    **dict.fromkeys("memory workers".split(), lambda values: ()),
 }
 """How each figure goes together."""

@@ -14,7 +14,7 @@ import psutil
 
 from hfnb import hardware
 from hfnb.frame.identity import plain
-from hfnb.frame.runner import Run
+from hfnb.frame.running import Running
 from hfnb.frame.stats import RunStats
 
 _PACKAGES = (
@@ -23,7 +23,9 @@ _PACKAGES = (
 )
 
 
-def manifest_of(run: Run, stats: RunStats, history: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+def manifest_of(
+    run: Running, stats: RunStats, history: tuple[dict[str, Any], ...]
+) -> dict[str, Any]:
     """Return everything that a run's result came from.
 
     Args:

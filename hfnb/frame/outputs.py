@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,11 @@ class Outputs:
         if block is None or isinstance(block, list):
             return None if block is None else block[place]
         return block[place].as_py()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the outputs in order."""
+        for number in range(len(self._blocks)):
+            yield from self._values(number)
 
     def _list(self, number: int) -> list[Any] | None:
         """Return a block's values where they are a list still; ``None`` where they are Arrow."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -36,7 +36,7 @@ _TOO_LONG = ("error", "truncate", "skip")
 _ON_ERROR = ("keep", "raise")
 _OWN_OPTIONS = """
     df prompt llm into schema nested raw_text probabilities describe_schema chat system nulls
-    too_long on_error journal batch_size limit overwrite progress wait out part_rows
+    too_long on_error journal batch_size limit overwrite progress wait out part_rows engine
 """.split()
 
 
@@ -77,10 +77,12 @@ def check(
     describe_schema: bool = False,
     out: str | os.PathLike[str] | None = None,
     others: tuple[str, ...] = (),
+    read: Callable[..., Given] = read_given,
 ) -> Checked:
     """Check the arguments of `hfnb.run`, which says what they are.
 
-    ``others`` are the names of further arguments that the caller takes.
+    ``others`` are the names of further arguments that the caller takes, and ``read`` finds out what
+    was given as rows.
 
     Raises:
         TemplateError: The prompt or the schema does not fit the frame's columns.
@@ -89,7 +91,7 @@ def check(
     """
     parts = take_apart(prompt)
     most = None if limit is None else check_limit(limit)
-    given = read_given(df, parts.source.columns, out=out, limit=most)
+    given = read(df, parts.source.columns, out=out, limit=most)
     _check_choice("nulls", nulls, _NULLS)
     _check_choice("too_long", too_long, _TOO_LONG)
     _check_choice("on_error", on_error, _ON_ERROR)
@@ -134,10 +136,13 @@ def check(
     return Checked(job, given, most, check_model(llm, parts), told, chat, batch_size)
 
 
-def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
+def with_model(
+    checked: Checked, *, quiet: bool = False, load: bool | None = None
+) -> tuple[Job, Engine]:
     """Load the model where only its name is given, and return the whole job and its engine.
 
-    ``quiet`` says nothing while it loads.
+    ``quiet`` says nothing while it loads; ``load`` says whether there will be rows, where the job
+    does not show it.
 
     Raises:
         OptionError: The model's own options and the given ones do not go together.
@@ -145,7 +150,8 @@ def with_model(checked: Checked, *, quiet: bool = False) -> tuple[Job, Engine]:
     """
     job, given, _, model, options, chat, batch_size = checked
     rows_expected = len(job.frame) > 0 if given.source is None else given.source.rows != 0
-    engine, settings = load_model(model, load=rows_expected, quiet=quiet)
+    load = rows_expected if load is None else load
+    engine, settings = load_model(model, load=load, quiet=quiet)
     generation = _held(settings.generation.merge(**options), job.structure)
     _check_sequences(generation)
     if job.structure is not None:

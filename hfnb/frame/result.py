@@ -14,7 +14,7 @@ from hfnb.frame import show
 from hfnb.frame.columns import names_of, pandas_columns, shown_columns, table_columns
 from hfnb.frame.manifest import manifest_of
 from hfnb.frame.progress import Display, Progress, Silent
-from hfnb.frame.runner import Run
+from hfnb.frame.running import Running
 from hfnb.frame.stats import RunStats
 from hfnb.frame.tables import with_output
 
@@ -53,7 +53,7 @@ class RunResult:
     """
 
     def __init__(
-        self, run: Run, model: str | None = None, history: tuple[dict[str, Any], ...] = ()
+        self, run: Running, model: str | None = None, history: tuple[dict[str, Any], ...] = ()
     ) -> None:
         self._run = run
         self._model = model
@@ -329,7 +329,7 @@ def follow(result: RunResult, display: Display, *, wait: bool = True) -> RunResu
     return result
 
 
-def follow_parts(run: Callable[..., PartsResult], display: Display) -> PartsResult:
+def follow_parts(run: Callable[..., Any], display: Display) -> Any:
     """Run in parts, and keep the result as the last one, also that of an interrupt."""
     global _last
     try:

@@ -13,7 +13,6 @@ from hfnb.errors import ModelError, OptionError, closest
 from hfnb.frame.model import engine_of
 from hfnb.frame.progress import display_for
 from hfnb.frame.result import RunResult, follow
-from hfnb.frame.runner import Run
 
 if TYPE_CHECKING:
     from hfnb.llm import HuggingFacePipeline
@@ -47,8 +46,7 @@ def retry(
         "options": options,
         "model": engine.info.model,
     }
-    run = Run(job, engine, before.store.without(again), again)
-    new = RunResult(run, result._model, (*result._history, note))
+    new = RunResult(before.again(job, engine, again), result._model, (*result._history, note))
     return follow(new, display, wait=wait)
 
 
@@ -75,7 +73,7 @@ def _positions(result: RunResult, which: str | Sequence[int]) -> list[int]:
         ) from error
 
 
-def _engine(result: RunResult, llm: HuggingFacePipeline | Engine | str | None) -> Engine:
+def _engine(result: RunResult, llm: HuggingFacePipeline | Engine | str | None) -> Any:
     if llm is not None:
         return engine_of(llm)
     engine = result._run.engine

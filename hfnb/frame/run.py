@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hfnb.engines.base import Engine
 from hfnb.errors import OptionError
+from hfnb.frame.elsewhere import CLUSTER_OPTIONS, place_of
 from hfnb.frame.folders import check_part_rows
+from hfnb.frame.given import read_given
 from hfnb.frame.prepare import check, with_model
 from hfnb.frame.progress import Progress, display_for
 from hfnb.frame.result import RunResult, follow, follow_parts
@@ -63,8 +65,9 @@ def run(
     wait: bool = True,
     out: str | os.PathLike[str] | None = None,
     part_rows: int | None = None,
+    engine: Literal["local", "ray"] = "local",
     **options: Any,
-) -> RunResult | PartsResult:
+) -> Any:
     """Run a prompt for every row of a DataFrame.
 
     What can be wrong with the arguments is found before a model is loaded. A row that fails stays
@@ -114,18 +117,27 @@ def run(
             input's columns and the output. The same call again goes on where it stopped.
         part_rows: The rows of each of these files; by default 32,768, or fewer large ones. The
             rows of at most two parts are computed together.
+        engine: ``"local"`` is this machine. ``"ray"`` runs on a Ray cluster, with one copy of the
+            model a worker; a local Ray is started where there is none. It also takes a Ray
+            ``Dataset``, and parquet in object stores (``"s3://..."``). Its further arguments have
+            Ray's names: ``address`` (``"auto"``, ``"ray://host:10001"``), ``concurrency`` (workers:
+            a number, or the fewest and the most), ``num_cpus`` and ``num_gpus`` of each worker,
+            ``preserve_order`` (of a Dataset that is returned) and ``runtime_env``. Needs
+            ``pip install "hfnb[ray]"``.
         **options: Every generation option by its transformers name (``max_new_tokens``,
             ``temperature``, ``top_p``, ...), ``stop`` and ``seed``. They win over what ``llm``
             was loaded with.
 
     Returns:
         A `RunResult` with ``data`` (a table of the kind that ``df`` is), ``rows``, ``errors`` and
-        ``stats``; with ``out`` a `PartsResult`, whose ``data`` and ``rows`` stay on disk.
+        ``stats``; with ``out`` a `PartsResult`, whose ``data`` and ``rows`` stay on disk. With
+        ``engine="ray"`` and without ``out``, rows that are not in memory give a result whose
+        ``data`` is a Ray ``Dataset``.
 
     Raises:
         TemplateError: The prompt or the schema does not fit the frame's columns.
         OptionError: An option's name or value is wrong, or answers can't be held to the schema.
-        MissingExtraError: A package that schemas need is not installed.
+        MissingExtraError: A package that schemas or a cluster need is not installed.
         ModelError: The model can't be found, read or run.
         KeyboardInterrupt: As it came; `hfnb.last_result` has what was finished.
 
@@ -139,6 +151,8 @@ def run(
         1  72  soixante-douze
     """
     size = check_part_rows(part_rows)
+    cluster = {name: options.pop(name) for name in CLUSTER_OPTIONS if name in options}
+    place = place_of(engine, cluster, wait=wait)
     checked = check(
         df,
         prompt,
@@ -160,15 +174,21 @@ def run(
         limit=limit,
         overwrite=overwrite,
         out=out,
+        others=CLUSTER_OPTIONS,
+        read=read_given if place is None else place.read,
     )
+    if place is not None:
+        return place.run(checked, display_for(progress), part_rows=size)
     source, folder = checked.given.source, checked.given.out
     if source is not None and not wait:
         raise OptionError("wait=False is for a frame in memory: with out, hfnb.run waits.")
     display = display_for(progress)
-    job, engine = with_model(checked, quiet=progress is False)
+    job, llm_engine = with_model(checked, quiet=progress is False)
     if source is not None and folder is not None:
-        parts = partial(stream, source, folder, job, engine, part_rows=size, limit=checked.limit)
+        parts = partial(
+            stream, source, folder, job, llm_engine, part_rows=size, limit=checked.limit
+        )
         return follow_parts(parts, display)
     model = checked.model
-    result = RunResult(Run(job, engine), model=model if isinstance(model, str) else None)
+    result = RunResult(Run(job, llm_engine), model=model if isinstance(model, str) else None)
     return follow(result, display, wait=wait)

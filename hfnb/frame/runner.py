@@ -94,6 +94,10 @@ class Run:
         """Whether it has not ended yet."""
         return not self._finished.is_set()
 
+    def again(self, job: Job, engine: Engine, rows: Sequence[int]) -> Run:
+        """Return a run that computes some of the rows anew, and keeps the others."""
+        return Run(job, engine, self.store.without(rows), rows)
+
     def start(self) -> None:
         """Start the worker."""
         self._thread.start()

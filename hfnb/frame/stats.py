@@ -13,6 +13,41 @@ if TYPE_CHECKING:
     from hfnb.frame.store import RowStore
     from hfnb.measure import MemorySampler
 
+_WORKERS_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerStats:
+    """What one worker of a cluster did in a run."""
+
+    name: str
+    """The node and the process, such as ``"10.0.0.7 · 4242"``."""
+    device: str
+    rows: int
+    """Rows that this run gave it, whatever became of them."""
+    blocks: int
+    """Groups of rows that it was given."""
+    tokens_out: int
+    busy_s: float
+    """From its first row to its last."""
+    load_s: float
+    """Time that it took to load the model."""
+    peak_rss_bytes: int
+
+    @property
+    def rows_per_s(self) -> float:
+        """Its rows, in a second of `busy_s`."""
+        return self.rows / max(self.busy_s, 1e-9)
+
+    def __str__(self) -> str:
+        """Return one line: where it ran, rows, rate, memory."""
+        blocks = f"{self.blocks:,} {'block' if self.blocks == 1 else 'blocks'}"
+        return (
+            f"{self.device} · {self.rows:,} rows in {blocks} · {number(self.rows_per_s)} rows/s · "
+            f"model loaded in {duration(self.load_s)} · peak {size(self.peak_rss_bytes)} · "
+            f"{self.name}"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class RunStats:
@@ -89,6 +124,8 @@ class RunStats:
     """Whether prompts went through the model's chat template."""
     memory: tuple[tuple[float, int], ...] = dataclasses.field(default=(), repr=False)
     """(seconds, resident bytes) over the run."""
+    workers: tuple[WorkerStats, ...] = ()
+    """On a cluster, what each worker did."""
 
     @property
     def unique_rows(self) -> int:
@@ -153,6 +190,10 @@ class RunStats:
         if self.memory_backoffs:
             how.append(f"batches made smaller {self.memory_backoffs:,} times for want of memory")
         shown.append(("ran", " · ".join(how)))
+        for worker in self.workers[:_WORKERS_SHOWN]:
+            shown.append(("worker", str(worker)))
+        if len(self.workers) > _WORKERS_SHOWN:
+            shown.append(("", f"and {len(self.workers) - _WORKERS_SHOWN:,} workers more"))
         return shown
 
     def __str__(self) -> str:

@@ -131,6 +131,33 @@ class RowStore:
         new.done = new.reused = int(new._earlier.sum())
         return new
 
+    def absorb(self, rows: np.ndarray[Any, np.dtype[np.intp]], other: RowStore) -> None:
+        """Take over rows of another store, of which each row is done at most once in the two.
+
+        Args:
+            rows: Where each row of the other store stands in this one.
+            other: A store of ``len(rows)`` rows.
+        """
+        came = np.flatnonzero(other._status != _CANCELLED)
+        places = rows[came]
+        for name in (*_COLUMNS, "_earlier"):
+            getattr(self, name)[places] = getattr(other, name)[came]
+        outputs = list(other.outputs)
+        for place, at in zip(places.tolist(), came.tolist(), strict=True):
+            self.outputs.put(place, outputs[at])
+        self.errors.update({int(rows[at]): each for at, each in other.errors.items()})
+        self.skipped.update({int(rows[at]): each for at, each in other.skipped.items()})
+        self.done += other.done
+        self.failed += other.failed
+        self.reused += other.reused
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
     def _end(self, at: int, status: int, output: Any) -> None:
         with self._lock:
             self.outputs.put(at, output)

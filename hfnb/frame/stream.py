@@ -14,23 +14,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from hfnb.engines.base import Engine
 from hfnb.errors import OptionError
 from hfnb.frame.chunks import Source, pieces, rows_of_a_part
-from hfnb.frame.columns import arrow_columns, names_of, no_arrow_columns, pandas_types
-from hfnb.frame.combine import Latencies, combine, over
+from hfnb.frame.columns import names_of, no_arrow_columns, pandas_types
+from hfnb.frame.combine import combine, over
 from hfnb.frame.job import Job
 from hfnb.frame.manifest import manifest_of
-from hfnb.frame.outcome import merged
-from hfnb.frame.parts import Part, Parts, fingerprint_of, open_parts
+from hfnb.frame.part_tables import (
+    check_alike,
+    outcome_of,
+    to_try_again,
+    with_columns,
+    write_part,
+)
+from hfnb.frame.parts import Parts, fingerprint_of, open_parts
 from hfnb.frame.parts_manifest import read_manifest, same_source, what_decides
 from hfnb.frame.parts_result import PartsResult
+from hfnb.frame.parts_stats import of_parts
 from hfnb.frame.progress import DRAW_EVERY_S, Display, Progress, Silent
 from hfnb.frame.runner import Run
 from hfnb.frame.stats import RunStats
-from hfnb.frame.tables import to_pandas, with_column
+from hfnb.frame.tables import to_pandas
 from hfnb.frame.template import refuse_nulls
 from hfnb.measure import MemorySampler
 
@@ -118,7 +124,7 @@ class _Stream:
         self._memory = memory
         rows = source.rows
         self._total = rows if rows is None or limit is None else min(rows, limit)
-        self._schema = _with_columns(source.schema.empty_table(), no_arrow_columns(job)).schema
+        self._schema = with_columns(source.schema.empty_table(), no_arrow_columns(job)).schema
         self._open: list[_Open] = []
         self._began = time.perf_counter()
         self._kept = self._done = self._failed = self._reused = 0
@@ -202,26 +208,15 @@ class _Stream:
         if known is None:
             return _ToDo(number, table, None)
         if not trusted:
-            self._check_alike(known, table)
+            begin, file = number * self._part_rows, self._parts.data_file(number)
+            check_alike(known, table, self._columns, begin, self._source, file)
         if known.whole and known.rows == table.num_rows:
             self._kept += known.rows
             return None
-        status = self._parts.lines(number).column("status").to_pandas()
-        again = status.isin(["error", "cancelled"]).to_numpy().nonzero()[0]
+        again = to_try_again(self._parts, number)
         todo = np.concatenate([again, np.arange(known.rows, table.num_rows)])
         self._kept += table.num_rows - len(todo)
         return _ToDo(number, table, todo)
-
-    def _check_alike(self, known: Part, table: Any) -> None:
-        now = fingerprint_of(table.slice(0, known.rows), self._columns)
-        if now == known.fingerprint and known.rows <= table.num_rows:
-            return
-        begin = known.number * self._part_rows
-        raise OptionError(
-            f"Rows {begin:,} to {begin + known.rows - 1:,} of {self._source} are not those that "
-            f"{str(self._parts.data_file(known.number))!r} was made from. Choose another folder "
-            "(out=...) for what is there now, or give the same rows in the same order."
-        )
 
     def _check_no_more_than(self, total: int | None) -> None:
         there = sum(part.rows for part in self._parts.known.values())
@@ -247,20 +242,10 @@ class _Stream:
 
     def _write(self, each: _Open) -> None:
         """Write a part whose run has ended, and forget it."""
-        import pyarrow as pa
-
         number, table, todo = each.part
         run = each.run
-        outputs = arrow_columns(self._job, run.store)
-        lines = pa.Table.from_pandas(
-            run.store.table(pd.RangeIndex(run.store.size)), preserve_index=False
-        )
-        if todo is not None:
-            old = self._parts.data(number).select(outputs.column_names)
-            outputs = merged(old, outputs, todo, table.num_rows)
-            lines = merged(self._parts.lines(number), lines, todo, table.num_rows)
-        data = _with_columns(table, outputs).unify_dictionaries()
-        self._parts.write(number, data, lines, fingerprint_of(table, self._columns))
+        mark = fingerprint_of(table, self._columns)
+        write_part(self._parts, number, table, todo, outcome_of(run), mark)
         self._open.remove(each)
         stats, progress = run.stats(), run.progress()
         self._done += progress.done
@@ -310,29 +295,10 @@ class _Stream:
         if measured is None:  # nothing was left to do, and the engine says what it is
             measured = combine([Run(self._job, self._engine).stats()])
         measured = over(measured, time.perf_counter() - self._began)
-        known = list(self._parts.known.values())
-        latencies = Latencies()
-        for number in self._parts.known:
-            latencies.add(self._parts.latencies(number))
-        changes: dict[str, Any] = {
-            name: sum(getattr(part, name) for part in known)
-            for name in "rows ok failed skipped cancelled cut_off tokens_in tokens_out".split()
-        }
         memory = self._memory
         return dataclasses.replace(
-            measured,
-            **changes,
-            latency_p50_s=latencies.percentile(50),
-            latency_p95_s=latencies.percentile(95),
-            latency_shared=any(part.shared for part in known),
+            of_parts(measured, self._parts),
             peak_rss_bytes=max(memory.peak_bytes, measured.peak_rss_bytes),
             run_rss_bytes=max(0, memory.peak_bytes - memory.start_bytes),
             memory=tuple(memory.samples),
         )
-
-
-def _with_columns(table: Any, outputs: Any) -> Any:
-    """Return an Arrow table with the columns of another one."""
-    for name in outputs.column_names:
-        table = with_column(table, name, outputs.column(name))
-    return table

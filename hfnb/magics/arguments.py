@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hfnb.errors import OptionError, closest, listing
 from hfnb.escapes import unescape
+from hfnb.frame.elsewhere import ENGINES
 from hfnb.magics.words import Word
 from hfnb.options import CALL_OPTIONS
 from hfnb.spec import BACKENDS, DTYPES, TASKS
@@ -126,7 +127,9 @@ RUNNING: dict[str, Option] = {
     "--on-error": Option("on_error", "rows that fail", "WHAT", ("keep", "raise"), read=str),
     "--journal": Option("journal", "another file for finished rows", "FILE", read=str),
     "--no-journal": Option("journal", "keep no finished rows", flag=False),
-    "--engine": Option("engine", "where it runs: on this machine", "WHERE", ("local",), read=str),
+    "--engine": Option(
+        "engine", "where it runs: this machine, or a Ray cluster", "WHERE", ENGINES, read=str
+    ),
 }
 """What is run, and how it is shown."""
 

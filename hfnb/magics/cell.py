@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hfnb import session
 from hfnb.errors import OptionError
+from hfnb.frame.elsewhere import place_of
 from hfnb.frame.prepare import check
 from hfnb.frame.run import run
 from hfnb.frame.tables import columns_of
@@ -74,7 +75,8 @@ def read_cell(
     prompt = prompt_of(body)
     running, loading = arguments.take(RUNNING), arguments.take(LOADING)
     own = {name: running.pop(name, None) for name in ("output", "quiet", "var", "sample", "model")}
-    running.pop("engine", None)  # there is one, this machine; it is checked when it is read
+    engine = running.pop("engine", "local")
+    place_of(engine, {})  # what it needs is there
     _check_output(own["output"])
     if "schema" in running:
         running["schema"] = schema_of(running["schema"], names)
@@ -97,7 +99,7 @@ def read_cell(
         table=table,
         prompt=filled,
         model=models.find(own["model"], loading, names, default),
-        running=running,
+        running={**running, "engine": engine},
         generating=generating,
         loading=loading,
         output=own["output"],

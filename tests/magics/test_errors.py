@@ -34,7 +34,7 @@ MISTAKES = [
     ("df --sample 0", CELL, "--sample is a number of rows"),
     ("df --max-new-tokens 0", CELL, "--max-new-tokens is a whole number"),
     ("df --too-long cut", CELL, "--too-long is one of error, truncate, skip"),
-    ("df --engine ray", CELL, "--engine is one of local"),
+    ("df --engine rey", CELL, "--engine is one of local, ray; not 'rey'. Did you mean 'ray'?"),
     ("df --num-beams 2 --temperature 1", CELL, "leave one of them out"),
     ("df --system Hi --no-chat", CELL, "--no-chat switches it off"),
     ("df -o class", CELL, "-o takes the name of a variable"),
