@@ -115,3 +115,10 @@ def mixed_prompts(count: int = 64, least: int = 8, most: int = 256, seed: int = 
     return [
         " ".join(f"w{draw.randrange(3, VOCABULARY)}" for _ in range(length)) for length in lengths
     ]
+
+
+def packaged(name: str) -> Path:
+    """Return the folder of a model that hfnb brings along."""
+    import hfnb
+
+    return Path(hfnb.__file__).parent / "demo" / name

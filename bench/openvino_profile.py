@@ -1,0 +1,138 @@
+"""Where a run with OpenVINO spends its time: outside of OpenVINO, in its steps, in each kernel.
+
+OpenVINO GenAI does not give its model's counters. So the steps that it takes are taken once more,
+with the same rows, tokens and blocks, by the same model compiled with ``PERF_COUNT``.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BLOCK = 32
+"""Tokens in a block of keys and values on a CPU."""
+_KINDS = {
+    "FullyConnected": "matrix products",
+    "MatMul": "matrix products",
+    "PagedAttentionExtension": "attention",
+    "PagedAttention": "attention",
+}
+
+
+class Piece(NamedTuple):
+    """What a step computes of a row: ``new`` tokens after ``past`` ones."""
+
+    row: int
+    past: int
+    new: int
+    chooses: bool
+    """Whether the row's next token is chosen after it."""
+
+
+def schedule(lengths: Sequence[int], new_tokens: int, step_tokens: int) -> Iterator[list[Piece]]:
+    """Yield the steps of OpenVINO GenAI's scheduler: tokens of answers first, prompts in what is left.
+
+    Args:
+        lengths: Tokens of each prompt, in the order in which they are handed over.
+        new_tokens: Tokens of each answer.
+        step_tokens: The most tokens of a step.
+    """
+    computed = [0] * len(lengths)
+    ends = [length + new_tokens - 1 for length in lengths]  # the last one is only chosen
+    while any(done < end for done, end in zip(computed, ends, strict=True)):
+        room, step = step_tokens, []
+        answering = [i for i, n in enumerate(lengths) if n <= computed[i] < ends[i]]
+        for i in answering[:room]:
+            step.append(Piece(i, computed[i], 1, chooses=True))
+        room -= len(step)
+        for i, length in enumerate(lengths):
+            count = min(room, length - computed[i])
+            if count > 0:
+                step.append(Piece(i, computed[i], count, computed[i] + count == length))
+                room -= count
+        for piece in step:
+            computed[piece.row] += piece.new
+        yield step
+
+
+class PagedModel:
+    """An exported decoder as OpenVINO GenAI compiles it: paged attention, and logits where needed."""
+
+    def __init__(self, export: Path, rows: int, most_tokens: int, precision: str) -> None:
+        import numpy as np
+        import openvino
+        from openvino._offline_transformations import paged_attention_transformation
+
+        self._np, self._openvino = np, openvino
+        model = openvino.Core().read_model(str(export / "openvino_model.xml"))
+        paged_attention_transformation(model)
+        _logits_of_some(model)
+        config = {"PERF_COUNT": True, "KV_CACHE_PRECISION": precision}
+        compiled = openvino.Core().compile_model(model, "CPU", config)
+        self._request = compiled.create_infer_request()
+        self._steps = 0
+        self._sums: collections.Counter[str] = collections.Counter()
+        self._blocks = -(-most_tokens // BLOCK)
+        for port in compiled.inputs:
+            if port.any_name.startswith(("key_cache.", "value_cache.")):
+                shape = [
+                    rows * self._blocks,
+                    *(each.get_length() for each in list(port.partial_shape)[1:]),
+                ]
+                tensor = openvino.Tensor(port.element_type, shape)
+                self._request.set_tensor(port, tensor)
+
+    def step(self, pieces: Sequence[Piece], draw: Any) -> dict[str, float]:
+        """Compute a step with random tokens; return the seconds of each kind, and ``"all"``."""
+        np = self._np
+        begins = np.cumsum([0, *(each.new for each in pieces)])
+        used = [-(-(each.past + each.new) // BLOCK) for each in pieces]
+        blocks = [
+            np.arange(count) + each.row * self._blocks
+            for each, count in zip(pieces, used, strict=True)
+        ]
+        positions = [np.arange(each.past, each.past + each.new) for each in pieces]
+        chosen = [end - 1 for each, end in zip(pieces, begins[1:], strict=True) if each.chooses]
+        given = {
+            "input_ids": draw.integers(3, 1000, begins[-1]),
+            "position_ids": np.concatenate(positions),
+            "past_lens": np.array([each.past for each in pieces], np.int32),
+            "subsequence_begins": begins.astype(np.int32),
+            "block_indices": np.concatenate(blocks).astype(np.int32),
+            "block_indices_begins": np.cumsum([0, *used]).astype(np.int32),
+            "max_context_len": np.array(max(each.past + each.new for each in pieces), np.int32),
+            "sampled_tokens_indices": np.array(chosen, np.int64),
+        }
+        for name, value in given.items():
+            self._request.set_tensor(name, self._openvino.Tensor(value))
+        began = time.perf_counter()
+        self._request.infer()
+        seconds = {"all": time.perf_counter() - began}
+        # The counters are means over all steps so far.
+        self._steps += 1
+        sums: collections.Counter[str] = collections.Counter()
+        for node in self._request.profiling_info:
+            kind = _KINDS.get(node.node_type, "all else")
+            sums[kind] += node.real_time.total_seconds() * self._steps
+        seconds |= {kind: sums[kind] - self._sums[kind] for kind in sums}
+        self._sums = sums
+        return seconds
+
+
+def _logits_of_some(model: Any) -> None:
+    """Let a model compute the logits of chosen tokens alone, as OpenVINO GenAI does."""
+    import numpy as np
+    from openvino import opset13 as ops
+
+    product = model.outputs[0].get_node().input_value(0).get_node()
+    while product.get_type_name() != "MatMul":
+        product = product.input_value(0).get_node()
+    places = ops.parameter([-1], np.int64, name="sampled_tokens_indices")
+    places.output(0).set_names({"sampled_tokens_indices"})
+    gathered = ops.gather(product.input_value(0), places, ops.constant(np.int64(0)))
+    product.input(0).replace_source_output(gathered.output(0))
+    model.add_parameters([places])
+    model.validate_nodes_and_infer_types()
