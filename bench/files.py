@@ -48,9 +48,8 @@ def run() -> str:
     rows = ROUNDS * len(SHORT.prompts(0))
     return "\n".join(
         [
-            f"{SHORT.title}, {SHORT.model_title}: a file with a column of prompts is read, answered "
-            f"and written with a column of answers. Medians of {ROUNDS} rounds in turn, each with "
-            "a new file.",
+            f"{SHORT.title}, {SHORT.model_title}: a file of prompts is read, answered and written "
+            f"with a column of answers; {ROUNDS} rounds in turn, each with a new file.",
             "",
             f"| | median, s | fastest-slowest, s | {_MINE} is faster by | of {rows} rows, equal |",
             "| --- | --- | --- | --- | --- |",

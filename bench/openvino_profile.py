@@ -12,6 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from openvino_floor import sizes_of
+from rivals import hfnb_run
+from workloads import Workload
+
 BLOCK = 32
 """Tokens in a block of keys and values on a CPU."""
 _KINDS = {
@@ -33,7 +37,7 @@ class Piece(NamedTuple):
 
 
 def schedule(lengths: Sequence[int], new_tokens: int, step_tokens: int) -> Iterator[list[Piece]]:
-    """Yield the steps of OpenVINO GenAI's scheduler: tokens of answers first, prompts in what is left.
+    """Yield the steps of OpenVINO GenAI's scheduler: answers first, then what fits of prompts.
 
     Args:
         lengths: Tokens of each prompt, in the order in which they are handed over.
@@ -59,7 +63,7 @@ def schedule(lengths: Sequence[int], new_tokens: int, step_tokens: int) -> Itera
 
 
 class PagedModel:
-    """An exported decoder as OpenVINO GenAI compiles it: paged attention, and logits where needed."""
+    """An exported decoder as OpenVINO GenAI compiles it: paged attention, few logits."""
 
     def __init__(self, export: Path, rows: int, most_tokens: int, precision: str) -> None:
         import numpy as np
@@ -136,3 +140,105 @@ def _logits_of_some(model: Any) -> None:
     product.input(0).replace_source_output(gathered.output(0))
     model.add_parameters([places])
     model.validate_nodes_and_infer_types()
+
+
+class Clock:
+    """Adds up the time that is spent in an object's methods; stands in its place."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.seconds: collections.Counter[str] = collections.Counter()
+        self.calls: collections.Counter[str] = collections.Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if not callable(found):
+            return found
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return found(*args, **kwargs)
+            finally:
+                self.seconds[name] += time.perf_counter() - began
+                self.calls[name] += 1
+
+        return timed
+
+
+def profile(llm: Any, workload: Workload, folder: Path) -> str:
+    """Return where the time of a run goes, as Markdown."""
+    import numpy as np
+
+    from hfnb.engines import batches
+
+    engine = llm.engine
+    run = hfnb_run(llm, workload)
+    run(workload.prompts(99)[:8])  # warm up
+    pipeline, tokenizer = Clock(engine._batch._pipeline), Clock(engine.model)
+    engine._batch._pipeline, engine.model = pipeline, tokenizer
+    began = time.perf_counter()
+    run(workload.prompts(98))
+    wall = time.perf_counter() - began
+    engine._batch._pipeline, engine.model = pipeline.inner, tokenizer.inner
+    outside = {
+        "`step()`": pipeline.seconds["step"],
+        "`add_request()`": pipeline.seconds["add_request"],
+        "tokenizing": tokenizer.seconds["encode_each"],
+    }
+    outside["the frame, texts, the journal, all else"] = wall - sum(outside.values())
+
+    lengths = sorted((engine.count_tokens(each) for each in workload.prompts(98)), reverse=True)
+    step_tokens = batches.openvino_step_tokens(engine.info.parameters)
+    steps = list(schedule(lengths, workload.new_tokens, step_tokens))
+    precision = "bf16" if engine.info.dtype == "bf16" else "f16"
+    most = max(lengths) + workload.new_tokens
+    model, draw = PagedModel(engine.model.folder, len(lengths), most, precision), _draw()
+    for step in steps:  # warm up
+        model.step(step, draw)
+    sizes, parts = sizes_of(folder), []
+    kernels = ("matrix products", "attention", "all else")
+    large = [step for step in steps if sum(each.new for each in step) > len(lengths)]
+    small = [step for step in steps if sum(each.new for each in step) <= len(lengths)]
+    totals: collections.Counter[str] = collections.Counter()
+    for name, some in (("with prompts", large), ("of answers alone", small)):
+        spent: collections.Counter[str] = collections.Counter()
+        operations = 0
+        for step in some:
+            spent.update(model.step(step, draw))
+            operations += sum(each.new for each in step) * 2 * sizes.weights
+            operations += sum(each.chooses for each in step) * 2 * sizes.hidden * sizes.vocabulary
+        tokens = int(np.mean([sum(each.new for each in step) for step in some]))
+        rate = sizes.rate(tokens)
+        parts.append(
+            f"| {name} | {len(some)} | {tokens:,} | {spent['all']:.2f} | "
+            + "".join(f"{spent[each]:.2f} | " for each in kernels)
+            + f"{spent['all'] - sum(spent[each] for each in kernels):.2f} | "
+            f"{operations / spent['matrix products'] / 1e9:.0f} | {rate / 1e9:.0f} |"
+        )
+        totals.update(spent)
+    share = {name: f"{seconds / wall:.1%}" for name, seconds in outside.items()}
+    return "\n".join(
+        [
+            f"Where the time of a run of {wall:.2f} s goes: "
+            + ", ".join(f"{name} {each}" for name, each in share.items())
+            + f". There were {pipeline.calls['step']} steps.",
+            "",
+            "The same steps once more, by the same model with OpenVINO's counters on:",
+            "",
+            "| steps | number | tokens each | s | matrix products, s | attention, s | all else, "
+            "s | between kernels, s | GFLOP/s of the products | of a product alone, so many rows |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            *parts,
+            "",
+            f"Together {totals['all']:.2f} s. Of `step()` that leaves "
+            f"{pipeline.seconds['step'] - totals['all']:.2f} s to scheduling and to choosing "
+            "tokens, as far as two runs can be compared.",
+        ]
+    )
+
+
+def _draw() -> Any:
+    import numpy as np
+
+    return np.random.default_rng(0)

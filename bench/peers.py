@@ -26,7 +26,7 @@ ALONE = "hfnb's engine alone"
 MINE = "hfnb"
 
 CPU_BLOCKS = {"num_blocks": 128, "max_batch_tokens": 2048}
-"""Of `generate_batch` on a CPU, where it has no GPU's memory to go by: rows of all workloads fit."""
+"""Of `generate_batch` on a CPU, where it has no GPU's memory to go by: all workloads fit."""
 
 
 def load(workload: Workload, **options: Any) -> Any:

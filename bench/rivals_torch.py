@@ -78,7 +78,7 @@ def generate_in_batches(
     """Return transformers' ``generate`` in padded batches, by length unless told otherwise."""
     import torch
 
-    model, tokenizer = _loaded(workload, dtype)
+    model, tokenizer = loaded(workload, dtype)
     ends = ends_of(model, tokenizer, workload)
 
     def answer(prompts: list[str]) -> list[str]:
@@ -111,7 +111,7 @@ def generate_batch(workload: Workload, dtype: str, device: str = "cpu", **settin
     """
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    model, tokenizer = _loaded(workload, dtype, device)
+    model, tokenizer = loaded(workload, dtype, device)
     config = ContinuousBatchingConfig(**settings)
     ends = ends_of(model, tokenizer, workload)
     generation = GenerationConfig(
@@ -145,7 +145,7 @@ def ctranslate2(workload: Workload, batch_size: int, compute_type: str = "int8")
     """Return CTranslate2, which sorts its batches itself; the weights are converted before."""
     import ctranslate2 as library
 
-    model, tokenizer = _loaded(workload, "float32")
+    model, tokenizer = loaded(workload, "float32")
     ends = ends_of(model, tokenizer, workload)
     target = Path(tempfile.mkdtemp()) / compute_type
     converter = library.converters.TransformersConverter(str(workload.model()))
@@ -204,7 +204,7 @@ def ends_of(model: Any, tokenizer: Any, workload: Workload) -> int | list[int] |
     return [*([] if own is None else [own] if isinstance(own, int) else own), *sorted(holding)]
 
 
-def _loaded(workload: Workload, dtype: str, device: str = "cpu") -> tuple[Any, Any]:
+def loaded(workload: Workload, dtype: str, device: str = "cpu") -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 

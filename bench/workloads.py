@@ -52,6 +52,8 @@ def questions(rows: int, seed: int) -> list[str]:
     return [f"What is the number {number} in french?" for number in chosen]
 
 
+PREFIX_TOKENS = 400
+"""What the rows of `PREFIX` have in common."""
 _PACKAGED = {
     "model": lambda: packaged("numbers-fr"),
     "model_title": "the packaged decoder of 1 M parameters",
@@ -72,7 +74,7 @@ STOPPED = Workload(
 )
 PREFIX = Workload(
     "64 rows that share a beginning of 400 tokens, 8 to 24 of their own",
-    lambda seed: sharing(64, 400, 8, 24, seed),
+    lambda seed: sharing(64, PREFIX_TOKENS, 8, 24, seed),
 )
 DUPLICATES = Workload(
     "64 rows, each prompt of 8 to 256 tokens twice",
@@ -102,4 +104,8 @@ HALF_BILLION = Workload(
     lambda seed: mixed_prompts(16, seed=seed),
     model=lambda: random_llama("500m"),
     model_title="a random Llama of 500 M parameters",
+)
+PREFIX_OPENVINO = Workload(
+    "64 rows that share a beginning of 400 tokens, 8 of their own",
+    lambda seed: sharing(64, PREFIX_TOKENS, 8, 8, seed),
 )
