@@ -15,7 +15,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lab check format bench clean
+.PHONY: help demo test test-slow lab check format bench bench-cuda clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ format: $(VENV)/stamp-dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on this machine
+bench: $(VENV)/stamp-dev ## measure hfnb beside its peers, for an hour or more; ARGS="NAME" picks
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-cuda: $(VENV)/stamp-dev ## measure large models on an NVIDIA GPU; they are made, 16 GB on disk
+	$(BIN)/python bench/run.py cuda
 
 clean: ## remove .venv and everything that builds, tests and tools left behind
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -14,8 +14,10 @@ from rivals import Rival, cut, in_batches, rendered
 from workloads import Workload
 
 
-def langchain(workload: Workload, batch_size: int = 4, dtype: str = "float32") -> Rival:
-    """Return langchain-huggingface; ``batch_size=4`` and float32 are its defaults.
+def langchain(
+    workload: Workload, batch_size: int = 4, dtype: str = "auto", device: int = -1
+) -> Rival:
+    """Return langchain-huggingface; ``batch_size=4`` and the checkpoint's dtype are its defaults.
 
     It passes stop strings over: rows go on to their last token, and are cut afterwards.
     """
@@ -26,7 +28,7 @@ def langchain(workload: Workload, batch_size: int = 4, dtype: str = "float32") -
     peer = HuggingFacePipeline.from_model_id(
         folder,
         "text-generation",
-        device=-1,
+        device=device,
         batch_size=batch_size,
         model_kwargs={"dtype": dtype},
         pipeline_kwargs=options,

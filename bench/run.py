@@ -45,7 +45,10 @@ BENCHES = {
     "openvino_seq2seq": "openvino_seq2seq",
     "openvino_start": "openvino_start",
 }
+ASKED_FOR = {"cuda": "cuda"}
+"""Those that run only by their name: they need another machine."""
 RESULTS = Path(__file__).parent / "RESULTS.md"
+EVERY = BENCHES | ASKED_FOR
 _HEAD = """# Results
 
 Each section says when it ran, on what, with which versions, and the command. `make bench` runs all.
@@ -55,16 +58,16 @@ Figures that disappoint stand here too.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(EVERY)}")
     names = parser.parse_args().names or list(BENCHES)
     for name in names:
-        if name not in BENCHES:
-            parser.error(f"unknown benchmark {name!r}: choose from {', '.join(BENCHES)}")
+        if name not in EVERY:
+            parser.error(f"unknown benchmark {name!r}: choose from {', '.join(EVERY)}")
     from measure import load_average, machine, versions
 
     sections = _read()
     for name in names:
-        module = importlib.import_module(BENCHES[name])
+        module = importlib.import_module(EVERY[name])
         bench = getattr(module, "SECTIONS", {name: module})[name]
         print(f"{bench.TITLE} ...", flush=True)
         load = load_average()
@@ -86,7 +89,7 @@ def _read() -> dict[str, str]:
 
 
 def _write(sections: dict[str, str]) -> None:
-    ordered = [name for name in BENCHES if name in sections]
+    ordered = [name for name in EVERY if name in sections]
     body = "\n".join(f"<!-- {name} -->\n{sections[name]}" for name in ordered)
     RESULTS.write_text(f"{_HEAD}\n{body}", encoding="utf-8")
 
