@@ -54,10 +54,12 @@ class Outcome:
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for candidate, timing, same in zip(self.candidates, self.timings, self.same, strict=True):
+            if same is None:  # it had other rows
+                continue
             target = "" if candidate.target is None else f"{candidate.target:g}x"
             lines.append(
                 f"| {timing.name} | {timing.median:.2f} | {timing.spread} | "
-                f"{timing.median / self.mine:.2f}x | {target} | {'' if same is None else same} |"
+                f"{timing.median / self.mine:.2f}x | {target} | {same} |"
             )
         return "\n".join(lines)
 
@@ -66,8 +68,8 @@ class Outcome:
         given, rounds = self.workload, len(self.timings[0].seconds)
         ends = f", or until {' or '.join(map(repr, given.stop))}" if given.stop else ""
         return (
-            f"{given.title}, at most {given.new_tokens} new tokens{ends}, greedy, "
-            f"{given.model_title}; {rounds} rounds in turn, each with new rows."
+            f"{given.title}, {given.new_tokens} new tokens each{ends}, greedy, "
+            f"{given.model_title}, new prompts in each of {rounds} rounds in turn."
         )
 
 
@@ -95,3 +97,20 @@ def contest(
     mine = texts[candidates[-1].name]
     same = [None if each.workload else equal(texts[each.name], mine) for each in candidates]
     return Outcome(workload, candidates, timings, same, sum(map(len, mine)))
+
+
+def overhead(of: str, outcome: Outcome, most: float) -> str:
+    """Say what hfnb takes beyond the candidate before it, which runs other rows of the same kind.
+
+    Args:
+        of: What that candidate is.
+        outcome: What came out.
+        most: Per cent that are asked for.
+    """
+    beside, mine = outcome.timings[-2:]
+    more = mine.median / beside.median - 1
+    least = min(mine.seconds) / min(beside.seconds) - 1
+    return (
+        f"{beside.name}: {beside.median:.2f} s ({beside.spread}). What hfnb takes beyond {of}: "
+        f"{more:+.1%} by the medians, {least:+.1%} by the fastest (target: at most {most:g}%)."
+    )

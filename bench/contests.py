@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from contest import Outcome, contest
+from contest import Outcome, contest, overhead
 from peers import (
     CTRANSLATE2,
     CTRANSLATE2_INT8,
@@ -58,6 +58,12 @@ class Match:
             candidates = openvino_peers(*given, less=self.less)
         return contest(self.workload, candidates, self.rounds)
 
+    def overhead(self, outcome: Outcome) -> str:
+        """Say what `hfnb.run` takes beyond what it is compared with of its own."""
+        if self.less is None:
+            return overhead("its engine", outcome, 3)
+        return overhead("these", outcome, 2)
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -78,22 +84,10 @@ class Section:
                 "",
                 outcome.table(),
                 "",
-                overhead(match, outcome),
+                match.overhead(outcome),
                 "",
             ]
         return "\n".join([*parts, self.note])
-
-
-def overhead(match: Match, outcome: Outcome) -> str:
-    """Say what `hfnb.run` takes beyond what it is compared with of its own."""
-    beside, mine = outcome.timings[-2:]
-    more = mine.median / beside.median - 1
-    least = min(mine.seconds) / min(beside.seconds) - 1
-    of, most = ("its engine", 3) if match.less is None else ("the different rows", 2)
-    return (
-        f"What hfnb takes beyond {of}: {more:+.1%} by the medians, {least:+.1%} by the fastest "
-        f"(target: at most {most}%)."
-    )
 
 
 SECTIONS = {

@@ -5,7 +5,7 @@ All candidates run the same weights in the same process, in turn.
 
 from __future__ import annotations
 
-from contest import Candidate, contest
+from contest import Candidate, contest, overhead
 from peers import DATASET, GENERATE_BATCH, LANGCHAIN_32, MINE, SORTED, load, torch_peers
 from rivals import hfnb_run
 from rivals_torch import langchain
@@ -61,6 +61,8 @@ def _contest(dtype: str) -> tuple[str, float, float]:
             "```text",
             said[0].replace(str(MIXED.model()), "llama-100m"),
             "```",
+            "",
+            overhead("its engine", outcome, 3),
             "",
         ]
     )

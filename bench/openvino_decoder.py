@@ -5,9 +5,8 @@ Each round has new prompts, so that no cache of beginnings has them.
 
 from __future__ import annotations
 
-from contest import Candidate, Outcome, contest
+from contest import Candidate, Outcome, contest, overhead
 from openvino_floor import Floor, floor_of
-from openvino_profile import profile
 from peers import (
     CTRANSLATE2_INT8,
     GENAI,
@@ -53,7 +52,7 @@ def run() -> str:
             said[0].replace(str(folder), "llama-100m"),
             "```",
             "",
-            profile(llm, MIXED, folder),
+            overhead("its engine", outcome, 3),
         ]
     )
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openvino_floor import sizes_of
+from peers import load
 from rivals import hfnb_run
-from workloads import Workload
+from workloads import LONG, MIXED, Workload
 
+TITLE = "OpenVINO on a CPU: where the time goes"
 BLOCK = 32
 """Tokens in a block of keys and values on a CPU."""
 _KINDS = {
@@ -166,19 +168,28 @@ class Clock:
         return timed
 
 
-def profile(llm: Any, workload: Workload, folder: Path) -> str:
+def run() -> str:
+    """Return the results as Markdown."""
+    llm = load(MIXED, backend="openvino")
+    parts = []
+    for workload in (MIXED, LONG):
+        parts += [f"### {workload.title}", "", profile(llm, workload), ""]
+    return "\n".join(parts)
+
+
+def profile(llm: Any, workload: Workload) -> str:
     """Return where the time of a run goes, as Markdown."""
     import numpy as np
 
     from hfnb.engines import batches
 
     engine = llm.engine
-    run = hfnb_run(llm, workload)
-    run(workload.prompts(99)[:8])  # warm up
+    call = hfnb_run(llm, workload)
+    call(workload.prompts(99)[:8])  # warm up
     pipeline, tokenizer = Clock(engine._batch._pipeline), Clock(engine.model)
     engine._batch._pipeline, engine.model = pipeline, tokenizer
     began = time.perf_counter()
-    run(workload.prompts(98))
+    call(workload.prompts(98))
     wall = time.perf_counter() - began
     engine._batch._pipeline, engine.model = pipeline.inner, tokenizer.inner
     outside = {
@@ -196,7 +207,7 @@ def profile(llm: Any, workload: Workload, folder: Path) -> str:
     model, draw = PagedModel(engine.model.folder, len(lengths), most, precision), _draw()
     for step in steps:  # warm up
         model.step(step, draw)
-    sizes, parts = sizes_of(folder), []
+    sizes, parts = sizes_of(workload.model()), []
     kernels = ("matrix products", "attention", "all else")
     large = [step for step in steps if sum(each.new for each in step) > len(lengths)]
     small = [step for step in steps if sum(each.new for each in step) <= len(lengths)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from contest import Candidate, contest
+from contest import Candidate, contest, overhead
 from peers import GENERATE_BATCH, MINE, SORTED, load, torch_peers
 from rivals import Rival, hfnb_run
 from rivals_torch import loaded
@@ -48,6 +48,8 @@ def table(new_tokens: int) -> str:
             "```text",
             said[0].replace(str(workload.model()), "llama-100m"),
             "```",
+            "",
+            overhead("its engine", outcome, 3),
         ]
     )
 

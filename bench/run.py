@@ -40,6 +40,7 @@ BENCHES = {
     "chains": "chains",
     "structured": "structured",
     "openvino": "openvino_decoder",
+    "openvino_profile": "openvino_profile",
     "openvino_grid": "openvino_grid",
     "openvino_prefix": "openvino_prefix",
     "openvino_seq2seq": "openvino_seq2seq",
