@@ -52,8 +52,13 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 EVERY = BENCHES | ASKED_FOR
 _HEAD = """# Results
 
-Each section says when it ran, on what, with which versions, and the command. `make bench` runs all.
-Figures that disappoint stand here too.
+Each section says when it ran, on what, with which versions, and the command. `make bench` runs all
+of them, in about an hour and a half; `make bench ARGS="short chat"` runs some. Figures that
+disappoint stand here too.
+"""
+_NO_GPU = """
+`make bench-cuda` measures models of 1 and 7 billion parameters on an NVIDIA GPU. It was rehearsed
+on a CPU with a tiny model; there was no GPU to run it on yet.
 """
 
 
@@ -92,7 +97,8 @@ def _read() -> dict[str, str]:
 def _write(sections: dict[str, str]) -> None:
     ordered = [name for name in EVERY if name in sections]
     body = "\n".join(f"<!-- {name} -->\n{sections[name]}" for name in ordered)
-    RESULTS.write_text(f"{_HEAD}\n{body}", encoding="utf-8")
+    head = _HEAD if "cuda" in sections else _HEAD + _NO_GPU
+    RESULTS.write_text(f"{head}\n{body}", encoding="utf-8")
 
 
 if __name__ == "__main__":
