@@ -18,7 +18,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lab check format bench docs binder release clean
+.PHONY: help demo test test-slow lab check format bench bench-cuda docs binder release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,11 @@ format: $(VENV)/stamp-dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/stamp-dev ## measure hfnb beside what else runs local models, on this machine
+bench: $(VENV)/stamp-dev ## measure hfnb beside its peers, for an hour or more; ARGS="NAME" picks
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-cuda: $(VENV)/stamp-dev ## measure large models on an NVIDIA GPU; they are made, 16 GB on disk
+	$(BIN)/python bench/run.py cuda
 
 docs: $(VENV)/stamp-dev ## build the documentation into site/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)

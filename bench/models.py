@@ -9,6 +9,9 @@ _SHAPES = {
     # name: hidden size, layers, heads, KV heads, intermediate size
     "100m": (768, 12, 12, 12, 2048),
     "500m": (1536, 16, 16, 16, 4096),
+    "1b": (2048, 16, 32, 8, 8192),
+    "7b": (4096, 32, 32, 32, 11008),
+    "tiny": (64, 2, 4, 4, 128),
 }
 VOCABULARY = 32000
 
@@ -21,16 +24,16 @@ def cache_folder() -> Path:
     return Path(told) if told else Path(platformdirs.user_cache_dir("hfnb")) / "bench"
 
 
-def random_llama(size: str = "100m") -> Path:
-    """Return the folder of a random Llama with float32 weights, made on first use (seed 0)."""
-    folder = cache_folder() / f"llama-{size}"
-    if not (folder / "model.safetensors").is_file():
-        llama_of(size, folder)
-        word_tokenizer().save_pretrained(folder)
+def random_llama(size: str = "100m", dtype: str = "float32", device: str = "cpu") -> Path:
+    """Return the folder of a random Llama, made on first use, on a device (seed 0)."""
+    folder = cache_folder() / (f"llama-{size}" + ("" if dtype == "float32" else f"-{dtype}"))
+    if not (folder / "tokenizer.json").is_file():
+        llama_of(size, folder, dtype, device)
+        word_tokenizer().save_pretrained(folder)  # the last, so that what is there is whole
     return folder
 
 
-def llama_of(size: str, folder: Path) -> None:
+def llama_of(size: str, folder: Path, dtype: str = "float32", device: str = "cpu") -> None:
     """Make a random Llama of `VOCABULARY` tokens in a folder, without a tokenizer (seed 0)."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -51,7 +54,13 @@ def llama_of(size: str, folder: Path) -> None:
         pad_token_id=2,
         initializer_range=0.06,
     )
-    model = LlamaForCausalLM(config)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        with torch.device(device):
+            model = LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
     model.generation_config.eos_token_id = None  # every row then has the length it was asked for
     model.save_pretrained(folder)
 
@@ -115,3 +124,10 @@ def mixed_prompts(count: int = 64, least: int = 8, most: int = 256, seed: int = 
     return [
         " ".join(f"w{draw.randrange(3, VOCABULARY)}" for _ in range(length)) for length in lengths
     ]
+
+
+def packaged(name: str) -> Path:
+    """Return the folder of a model that hfnb brings along."""
+    import hfnb
+
+    return Path(hfnb.__file__).parent / "demo" / name

@@ -25,26 +25,49 @@ class Floor(NamedTuple):
         return self.operations / self.rate
 
 
+class Sizes(NamedTuple):
+    """What a Llama's arithmetic goes by."""
+
+    shapes: Sequence[tuple[int, int]]
+    """Of the matrices of a layer: rows in, rows out."""
+    layers: int
+    hidden: int
+    vocabulary: int
+
+    @property
+    def weights(self) -> int:
+        """The multiply-adds of all layers for a token."""
+        return self.layers * sum(k * n for k, n in self.shapes)
+
+    def rate(self, rows: int) -> float:
+        """Return operations a second at the layers' own shapes, each weighted by its share."""
+        rates = {shape: gemm_rate(rows, *shape) for shape in set(self.shapes)}
+        total = sum(k * n for k, n in self.shapes)
+        return total / sum(k * n / rates[k, n] for k, n in self.shapes)
+
+
+def sizes_of(folder: Path) -> Sizes:
+    """Return the sizes of a Llama."""
+    config = json.loads((folder / "config.json").read_text())
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    narrow = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
+    shapes = [(hidden, hidden)] * 2 + [(hidden, narrow)] * 2 + [(hidden, inner)] * 2
+    shapes.append((inner, hidden))
+    return Sizes(shapes, config["num_hidden_layers"], hidden, config["vocab_size"])
+
+
 def floor_of(folder: Path, prompt_tokens: Sequence[int], new_tokens: int) -> Floor:
     """Return the floor of a Llama for prompts of these lengths.
 
     The last new token is chosen, not computed; logits are needed once for each new token.
     """
-    config = json.loads((folder / "config.json").read_text())
-    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    inner, heads = config["intermediate_size"], config["num_attention_heads"]
-    narrow = hidden // heads * config["num_key_value_heads"]
-    shapes = [(hidden, hidden)] * 2 + [(hidden, narrow)] * 2 + [(hidden, inner)] * 3
-    weights = layers * sum(k * n for k, n in shapes)
+    sizes = sizes_of(folder)
     multiply_adds = 0
     for prompt in prompt_tokens:
         computed = prompt + new_tokens - 1
-        multiply_adds += computed * weights + new_tokens * hidden * config["vocab_size"]
-        multiply_adds += layers * hidden * computed * (computed + 1)  # keys, then values
-    # The rate over the layers' own shapes, each weighted by its share.
-    rates = {shape: gemm_rate(_ROWS, *shape) for shape in set(shapes)}
-    rate = sum(k * n for k, n in shapes) / sum(k * n / rates[k, n] for k, n in shapes)
-    return Floor(2 * multiply_adds, rate)
+        multiply_adds += computed * sizes.weights + new_tokens * sizes.hidden * sizes.vocabulary
+        multiply_adds += sizes.layers * sizes.hidden * computed * (computed + 1)  # keys, values
+    return Floor(2 * multiply_adds, sizes.rate(_ROWS))
 
 
 def gemm_rate(m: int, k: int, n: int) -> float:

@@ -1,0 +1,49 @@
+"""How many steps OpenVINO takes for the kinds of rows that the benchmarks time: no clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from hfnb.engines import batches
+from hfnb.engines.base import Work
+from tests.engines.reference import answers, texts
+from tests.engines.test_work import prompts_of, static_forwards
+from tests.needs import require
+from tests.openvino.engines import engine, fresh
+
+require("openvino")
+
+STEP = 32
+NEW = 8
+
+
+def test_prompts_of_mixed_length_fill_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, prompts = Work(), prompts_of(16, 8, 200)
+    tokens = sum(map(engine("llama").count_tokens, prompts))
+    monkeypatch.setattr(batches, "_SMALL_STEP_TOKENS", STEP)
+    narrow = fresh("llama")
+    texts(narrow, prompts, max_new_tokens=NEW, min_new_tokens=NEW, work=work)
+    narrow.close()
+    computed = work.prompt_tokens + work.new_tokens - len(prompts)
+    assert work.prompt_tokens == tokens
+    # The last prompt's answer has its steps to itself, or shares them with few.
+    assert computed / STEP <= work.forwards <= computed / STEP + NEW + 2
+
+
+def test_answers_of_different_length_leave_no_place_empty() -> None:
+    prompts, work, rows = prompts_of(96, 8, 30), Work(), 16
+    done = answers(
+        engine("llama"), prompts, batch_size=rows, max_new_tokens=64, stop=["e", "a"], work=work
+    )
+    lengths = [each.new_tokens or 0 for each in done]
+    assert max(lengths) > 4 * sum(lengths) / len(lengths)
+    assert work.batch_rows == rows
+    by_prompt = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    assert work.forwards < 0.6 * static_forwards([lengths[i] for i in by_prompt], rows)
+
+
+def test_long_prompts_take_no_more_steps_than_their_tokens_need() -> None:
+    prompts, work = prompts_of(8, 200, 201), Work()
+    texts(engine("llama"), prompts, max_new_tokens=NEW, min_new_tokens=NEW, work=work)
+    most = batches.openvino_step_tokens(engine("llama").info.parameters)
+    assert work.forwards <= -(-work.prompt_tokens // most) + NEW
