@@ -21,6 +21,7 @@ from hfnb.frame.tables import with_output
 if TYPE_CHECKING:
     from hfnb.engines.base import Engine
     from hfnb.frame.parts_result import PartsResult
+    from hfnb.frame.picture import Picture
     from hfnb.llm import HuggingFacePipeline
 
 _COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
@@ -115,6 +116,25 @@ class RunResult:
     def manifest_json(self) -> str:
         """Return the `manifest` as JSON."""
         return json.dumps(self.manifest, indent=2)
+
+    def plot(self) -> Picture:
+        """Return latency and memory as a picture, which a notebook shows, and which can be saved.
+
+        Returns:
+            A `Picture` with ``alt``, the picture in words, and ``save("file.svg")`` or ``.png``.
+
+        Raises:
+            OptionError: No row was computed, so that there is nothing to show.
+
+        Example:
+            >>> import hfnb, pandas as pd
+            >>> result = hfnb.run(pd.DataFrame({"x": ["a", "b"]}), "{x}", hfnb.EchoEngine())
+            >>> result.plot().title
+            'Latency and memory of the run'
+        """
+        from hfnb.frame.plot import plot
+
+        return plot(self.stats, self._run.store.latencies().tolist())
 
     def exception(self, position: int) -> RowError | None:
         """Return the error of the row at a position (0 is the first), with its cause."""

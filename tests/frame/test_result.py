@@ -1,12 +1,15 @@
 """How a result is shown, and that what it shows is what it holds."""
 
+import base64
 import html.parser
+import re
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import hfnb
+from hfnb.errors import OptionError
 from hfnb.show import size
 from tests.frame.support import echo
 
@@ -187,3 +190,25 @@ def test_stats_as_a_dictionary_hold_every_figure() -> None:
 )
 def test_sizes_read_well(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_run_is_a_picture_that_says_in_words_what_it_shows() -> None:
+    result = echo(pd.DataFrame({"x": ["a", "b"]}), "{x}")
+
+    picture = result.plot()
+
+    assert re.match(
+        r"Latency and memory of the run\. Rows: half within .+, all within .+\. "
+        r"Memory: at most .+ over .+\.",
+        picture.alt,
+    )
+    bundle, about = picture._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert about["image/png"]["alt"] == bundle["text/plain"] == picture.alt
+    assert "currentColor" in bundle["text/html"]
+
+
+def test_a_run_that_computed_nothing_has_no_picture_and_says_so() -> None:
+    result = echo(pd.DataFrame({"x": [None, None]}), "{x}")
+    with pytest.raises(OptionError, match="no row of this run was computed"):
+        result.plot()
