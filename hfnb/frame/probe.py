@@ -154,18 +154,18 @@ class _Open:
 
     def __init__(self, display: Display) -> None:
         self._display = display
-        self._last: Progress | None = None
+        self._ended: list[Progress] = []
 
     def update(self, progress: Progress) -> None:
         """Show how far a run is."""
-        self._last = progress
         self._display.update(progress)
 
     def close(self, progress: Progress) -> None:
         """Keep how a run ended."""
-        self._last = progress
+        self._ended.append(progress)
 
     def end(self) -> None:
-        """Show how the last run ended."""
-        if self._last is not None:
-            self._display.close(self._last)
+        """Show what they did together."""
+        if self._ended:
+            done, _, failed, elapsed_s, reused = map(sum, zip(*self._ended, strict=True))
+            self._display.close(Progress(done, done, failed, elapsed_s, reused))

@@ -116,27 +116,33 @@ class Callback:
 
 
 class Notebook:
-    """One output of the cell, replaced in place; a saved notebook keeps the last line alone."""
+    """One output of the cell, replaced in place; a saved notebook keeps the last line alone.
+
+    There is none before the first update, so that a call that is refused leaves none behind.
+    """
 
     def __init__(self) -> None:
-        from IPython.display import display
-
-        self._handle = display(  # type: ignore[no-untyped-call]
-            self._bundle(None), raw=True, display_id=True
-        )
+        self._handle: Any = None
 
     def update(self, progress: Progress) -> None:
-        """Replace the output."""
-        self._handle.update(self._bundle(progress), raw=True)
+        """Put the output into the cell, or replace it."""
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display(  # type: ignore[no-untyped-call]
+                self._bundle(progress), raw=True, display_id=True
+            )
+        else:
+            self._handle.update(self._bundle(progress), raw=True)
 
     def close(self, progress: Progress) -> None:
         """Replace the output for the last time."""
         self.update(progress)
 
     @staticmethod
-    def _bundle(progress: Progress | None) -> dict[str, str]:
-        text = "starting ..." if progress is None else str(progress)
-        share = 0.0 if progress is None or not progress.total else progress.done / progress.total
+    def _bundle(progress: Progress) -> dict[str, str]:
+        text = str(progress)
+        share = progress.done / progress.total if progress.total else 0.0
         html = (
             '<div style="font-family: var(--jp-ui-font-family, sans-serif); '
             'font-size: var(--jp-ui-font-size1, 13px)">'

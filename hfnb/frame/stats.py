@@ -122,7 +122,8 @@ class RunStats:
             ),
         ]
         if self.latency_p50_s is not None and self.latency_p95_s is not None:
-            beside = f" · up to {self.batch_rows:,} rows together" if self.latency_shared else ""
+            together = self.latency_shared and self.batch_rows > 1
+            beside = f" · up to {self.batch_rows:,} rows together" if together else ""
             shown.append(
                 (
                     "latency",

@@ -34,6 +34,16 @@ def test_the_shown_rows_are_really_run_and_spread_over_the_lengths() -> None:
     assert set(shown.outputs.data.index) <= set(df.index)
 
 
+def test_the_progress_of_a_preview_ends_with_all_that_it_ran() -> None:
+    """It ended with that of the last few rows, and seconds left that never came."""
+    seen: list[hfnb.Progress] = []
+    df = pd.DataFrame({"x": words(300)})
+    hfnb.preview(df, "{x}", hfnb.EchoEngine(delay_s=0.01), n=3, budget_s=1, progress=seen.append)
+    last = seen[-1]
+    assert last.done == last.total > 3
+    assert "left" not in str(last)
+
+
 def test_prompts_are_shown_as_the_model_gets_them() -> None:
     df = pd.DataFrame({"x": ["a"]})
     assert preview(df, "say {x}", chat=True, system="Be brief.").prompts == ("Be brief.\nsay a",)

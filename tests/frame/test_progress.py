@@ -187,6 +187,12 @@ slow = hfnb.EchoEngine(lambda prompt: "<script>alert(1)</script><b>", delay_s=0.
 RUN = 'hfnb.run(df, "{x}", slow)'
 MISTAKE = 'hfnb.run(df, "{y}", slow)'
 NO_MODEL = 'hfnb.run(df, "{x}", 5)'
+TAKEN = """
+import pathlib, tempfile
+taken = pathlib.Path(tempfile.mkdtemp())
+df.to_parquet(taken / "rows.parquet")
+hfnb.run(taken / "rows.parquet", "{x}", slow, out=taken)
+"""
 INTERRUPT = """
 def answer(prompt):
     if prompt == "20":
@@ -218,7 +224,7 @@ class Client(nbclient.NotebookClient):
 @pytest.fixture(scope="module")
 def notebook() -> tuple[Any, list[tuple[int, Any]]]:
     """The cells below in a real kernel: the notebook, and the messages that made it."""
-    cells = [SETUP, RUN, MISTAKE, NO_MODEL, INTERRUPT, LAST, SILENT, THREAD]
+    cells = [SETUP, RUN, MISTAKE, NO_MODEL, INTERRUPT, LAST, SILENT, THREAD, TAKEN]
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
     client = Client(made, timeout=120, kernel_name="python3", allow_errors=True)
     client.execute()
@@ -266,7 +272,9 @@ def test_a_saved_notebook_has_no_widgets(notebook: Any) -> None:
     assert kinds == {"text/plain", "text/html"}
 
 
-@pytest.mark.parametrize(("cell", "name"), [(2, "TemplateError"), (3, "OptionError")])
+@pytest.mark.parametrize(
+    ("cell", "name"), [(2, "TemplateError"), (3, "OptionError"), (8, "OptionError")]
+)
 def test_a_mistake_in_a_notebook_leaves_no_progress_bar(
     notebook: Any, cell: int, name: str
 ) -> None:
