@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "picture"]
 _KINDS = ("overview", "latency", "memory")
 _MARKS = "osD^vP*X"
-_INCHES = (7.0, 3.8)
+_INCHES = (7.5, 3.6)
 
 
 def picture(
@@ -67,6 +67,8 @@ def picture(
 def _overview(
     axes: Axes, stats: pd.DataFrame, quality: tuple[str, Mapping[str, float]]
 ) -> list[str]:
+    from matplotlib.collections import PathCollection
+
     meaning, of_candidate = quality
     most = float(stats["peak_rss_bytes"].max())
     said = []
@@ -82,15 +84,7 @@ def _overview(
             marker=_MARKS[at % len(_MARKS)],
             edgecolor=TEXT,
             linewidth=0.8,
-        )
-        axes.annotate(
-            f"{label}\n{size(int(memory))}",
-            (speed, good),
-            textcoords="offset points",
-            xytext=(0, 16),
-            ha="center",
-            fontsize=8,
-            color=TEXT,
+            label=f"{label}\n{size(int(memory))}",
         )
         said.append(
             f"{label}: {number(speed)} rows a second, {meaning} {good:.0%}, {size(int(memory))}"
@@ -99,9 +93,21 @@ def _overview(
     axes.set_ylabel(meaning, color=TEXT)
     axes.yaxis.set_major_formatter("{x:.0%}")
     least = min(axes.dataLim.y0, 1.0)
-    axes.set_ylim(max(0.0, least - 0.2 * (1.1 - least) - 0.02), 1.1)  # room for the labels
+    axes.set_ylim(max(-0.05, least - 0.2 * (1.1 - least) - 0.02), 1.1)  # room for whole marks
     axes.set_yticks([each for each in axes.get_yticks() if 0 <= each <= 1])
-    axes.set_xlim(0, 1.2 * float(stats["rows_per_s"].max()))  # room for the labels
+    axes.set_xlim(0, 1.15 * float(stats["rows_per_s"].max()))
+    # Beside the axes: candidates that are alike lie over each other, and so would labels at them.
+    legend = axes.legend(
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        labelcolor=TEXT,
+        fontsize=9,
+        labelspacing=1.0,
+    )
+    for mark in legend.legend_handles:
+        if isinstance(mark, PathCollection):
+            mark.set_sizes([60])
     return said
 
 

@@ -30,6 +30,7 @@ TEXT = "#010203"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe and Ito's, but for those that are lost on white or on black."""
 _LINES = ("-", "--", "-.", ":")
+_FITS = 'style="max-width: 100%; height: auto"'
 _CSS_DPI = 96
 """Pixels of a web page to an inch."""
 
@@ -80,7 +81,7 @@ class Picture:
         about = f"<title>{html.escape(self.title)}</title><desc>{html.escape(self.alt)}</desc>"
         return re.sub(
             r"<svg ([^>]*)>",
-            rf'<svg role="img" aria-label="{html.escape(self.title)}" \1>{about}',
+            rf'<svg role="img" aria-label="{html.escape(self.title)}" {_FITS} \1>{about}',
             drawn[drawn.index("<svg") :],
             count=1,
         )
