@@ -46,8 +46,8 @@ def export(
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Run Python code that comes with the model.
         overwrite: Replace an exported model in ``folder``. Anything else there is never replaced.
-        progress: Takes a line of text for each step; by default it goes to standard error. ``None``
-            is silent.
+        progress: Takes a line of text for each step; by default it is printed, in a notebook as
+            output and elsewhere on standard error. ``None`` is silent.
 
     Returns:
         The folder: IR, converted tokenizer, the model's own tokenizer, config and chat template.

@@ -24,6 +24,7 @@ from typing_extensions import is_typeddict
 
 from hfnb.chat.tools import need_xgrammar
 from hfnb.errors import OptionError, closest, listing
+from hfnb.schema.answer import refusal
 from hfnb.schema.read import Schema, is_document, read_schema
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class _Value(_Json):
             if partial:
                 return value  # of a stream, which grows
             raise OutputParserException(
-                f"The answer {result[0].text!r} is refused: {error}", llm_output=result[0].text
+                f"The answer {result[0].text!r} is refused: {refusal(error)}",
+                llm_output=result[0].text,
             ) from error
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +27,7 @@ from hfnb.engines.openvino_folder import (
     is_exported,
     weight_format_of,
 )
+from hfnb.engines.telling import say
 from hfnb.errors import MissingExtraError, ModelError, ModelFilesError, OptionError
 from hfnb.hub import ModelFiles
 from hfnb.weights import weight_files
@@ -51,9 +51,9 @@ class Exported:
 
 
 def show(line: str) -> None:
-    """Tell a step of an export, or print it: on standard error, a program's output is its own."""
+    """Tell a step of an export, or print it, as what is said while a model loads."""
     if steps.listener() is None:
-        print(line, file=sys.stderr, flush=True)
+        say(line)
     else:
         steps.tell(line.strip())
 

@@ -61,7 +61,30 @@ def _made(schema: Schema, text: str) -> Any:
     try:
         return schema.adapter.validate_json(text)
     except ValueError as error:  # pydantic's own is one
-        raise AnswerError(f"The answer {_shown(text)} is refused: {error}", text) from error
+        raise AnswerError(
+            f"The answer {_shown(text)} is refused: {refusal(error)}", text
+        ) from error
+
+
+def refusal(error: ValueError) -> str:
+    """Return why a validator refuses an answer, in a line.
+
+    What pydantic says by itself is several lines, with the answer and an address in them.
+
+    Example:
+        >>> refusal(ValueError("too late"))
+        'too late'
+    """
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    said = []
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(map(str, each["loc"]))
+        what = each["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        said.append(f"{where}: {what}" if where else what)
+    return "; ".join(said)
 
 
 def _validated(schema: Schema, value: Any, text: str) -> Any:
