@@ -50,6 +50,7 @@ def execute(path: Path) -> tuple[Any, Measured]:
             notebook,
             timeout=SECONDS,
             kernel_name="python3",
+            coalesce_streams=True,
             resources={"metadata": {"path": str(folders["work"])}},
         )
         with _measured(client) as measured:
