@@ -93,8 +93,9 @@ def _overview(
     axes.set_ylabel(meaning, color=TEXT)
     axes.yaxis.set_major_formatter("{x:.0%}")
     least = min(axes.dataLim.y0, 1.0)
-    axes.set_ylim(max(-0.05, least - 0.2 * (1.1 - least) - 0.02), 1.1)  # room for whole marks
-    axes.set_yticks([each for each in axes.get_yticks() if 0 <= each <= 1])
+    room = 0.3 * max(1.0 - least, 0.1)  # for whole marks
+    axes.set_ylim(least - room, 1.0 + room)
+    axes.set_yticks([each for each in axes.get_yticks() if max(0.0, least - room) <= each <= 1])
     axes.set_xlim(0, 1.15 * float(stats["rows_per_s"].max()))
     # Beside the axes: candidates that are alike lie over each other, and so would labels at them.
     legend = axes.legend(

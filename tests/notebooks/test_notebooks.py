@@ -1,6 +1,5 @@
 """Each notebook runs from top to bottom in a real kernel, offline, and shows what is committed."""
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -49,17 +48,6 @@ def _said(notebook: Any) -> list[tuple[list[str], str]]:
     return said
 
 
-def _script() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "execute_notebooks", FOLDER.parent / "scripts" / "execute_notebooks.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -70,8 +58,10 @@ def _script() -> Any:
 def test_a_notebook_runs_in_binders_memory_and_says_what_is_committed(path: Path) -> None:
     for need in ("jupyterlab", *NEEDS.get(path.stem, [])):
         require(need)
+    from scripts.execute_notebooks import execute  # it needs what was just asked for
+
     committed = nbformat.read(path, as_version=4)
-    executed, measured = _script().execute(path)
+    executed, measured = execute(path)
 
     assert _said(executed) == _said(committed)
     assert measured.peak_bytes > 50_000_000
