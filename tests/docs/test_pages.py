@@ -17,7 +17,7 @@ from tests.needs import require
 
 _RUN = ("python", "ipython")
 PAGES = [page for page in pages() if any(block.language in _RUN for block in blocks_of(page))]
-_SLOW = {"ray.md"}  # which starts a cluster
+_SLOW = {"compare.md", "ray.md"}  # which start processes for each candidate, and a cluster
 _NEEDS = {
     "openvino": "openvino",
     "ray": "ray",
