@@ -13,6 +13,7 @@ from hfnb.errors import ModelError
 from hfnb.frame.progress import DRAW_EVERY_S, Display
 from hfnb.ray.board import Under, open_board
 from hfnb.ray.cluster import Workers
+from hfnb.ray.quiet import quiet
 from hfnb.ray.report import Report, unpacked
 from hfnb.ray.task import Task
 from hfnb.ray.worker import Worker
@@ -87,15 +88,16 @@ class Flow:
             KeyboardInterrupt: As it came, after what is finished was taken.
             Exception: What made the run fail as a whole.
         """
-        self._thread.start()
-        try:
-            self._take_all(take, display, progress)
-        except BaseException:
-            with contextlib.suppress(KeyboardInterrupt):  # a second one waits for nothing
-                self._stop(take)
-            raise
-        finally:
-            self._close()
+        with quiet():
+            self._thread.start()
+            try:
+                self._take_all(take, display, progress)
+            except BaseException:
+                with contextlib.suppress(KeyboardInterrupt):  # a second one waits for nothing
+                    self._stop(take)
+                raise
+            finally:
+                self._close()
 
     def _take_all(self, take: Callable[[Block], Any], display: Display, progress: Any) -> None:
         shown_s = time.perf_counter()
@@ -134,10 +136,10 @@ class Flow:
         until = time.monotonic() + _STOPPING_S
         with contextlib.suppress(ray.exceptions.RayError):
             awaited = set(ray.get(self._board.stop.remote(), timeout=5))
-            while awaited and time.monotonic() < until:
+            while awaited and self._thread.is_alive() and time.monotonic() < until:
                 with contextlib.suppress(queue.Empty):
                     came = self._came.get(timeout=DRAW_EVERY_S)
-                    if not isinstance(came, Block):
+                    if not isinstance(came, Block):  # nothing comes after it
                         return
                     awaited.discard(came.report.block)
                     if came.report.problem is None and came.report.begun:
