@@ -6,7 +6,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ REFERENCE = "reference"
 _RESAMPLES = 2_000
 _MOST_NUMBERS = 2_000_000
 """How many numbers are drawn at once, for the memory that they take."""
-_MEASURES = ("exact_match", "edit_similarity", "token_f1")
 _WORD = re.compile(r"\w+")
 
 
@@ -109,22 +108,41 @@ def agreement(
         interval, ``..._low`` and ``..._high``.
     """
     lines: list[dict[str, Any]] = []
+    for name, other, texts, others in pairs_of(answers, reference):
+        both = [(a, b) for a, b in zip(texts, others, strict=True) if None not in (a, b)]
+        line: dict[str, Any] = {"candidate": name, "compared_with": other, "rows": len(both)}
+        for measure, function in _MEASURES.items():
+            line |= mean_of(measure, [function(a, b) for a, b in both])
+        lines.append(line)
+    return table_of(lines, ["candidate", "compared_with", "rows"], _MEASURES)
+
+
+_MEASURES: Mapping[str, Callable[[str, str], float]] = {
+    "exact_match": exact_match,
+    "edit_similarity": edit_similarity,
+    "token_f1": token_f1,
+}
+
+
+def pairs_of(answers: Mapping[str, Any], reference: Any) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yield what is compared: each with the reference, then each pair; names, then answers."""
     if reference is not None:
-        lines += [_line(name, REFERENCE, texts, reference) for name, texts in answers.items()]
-    for (name, texts), (other, others) in itertools.combinations(answers.items(), 2):
-        lines.append(_line(name, other, texts, others))
-    ends = [f"{name}{end}" for name in _MEASURES for end in ("", "_low", "_high")]
-    return pd.DataFrame(lines, columns=["candidate", "compared_with", "rows", *ends])
+        for name, own in answers.items():
+            yield name, REFERENCE, own, reference
+    for (name, own), (other, others) in itertools.combinations(answers.items(), 2):
+        yield name, other, own, others
 
 
-def _line(
-    name: str, other: str, texts: Sequence[str | None], others: Sequence[str | None]
-) -> dict[str, Any]:
-    pairs = [(a, b) for a, b in zip(texts, others, strict=True) if a is not None and b is not None]
-    line: dict[str, Any] = {"candidate": name, "compared_with": other, "rows": len(pairs)}
-    for measure, function in zip(_MEASURES, (exact_match, edit_similarity, token_f1), strict=True):
-        values = [function(a, b) for a, b in pairs]
-        low, high = interval(values)
-        mean = float(np.mean(values)) if values else float("nan")
-        line |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
-    return line
+def mean_of(measure: str, values: Sequence[float]) -> dict[str, float]:
+    """Return a measure's mean and the ends of its interval, by the names of their columns."""
+    low, high = interval(values)
+    mean = float(np.mean(values)) if values else float("nan")
+    return {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+
+
+def table_of(
+    lines: Sequence[Mapping[str, Any]], first: Sequence[str], measures: Iterable[str]
+) -> pd.DataFrame:
+    """Return lines as a table: some columns, then each measure's."""
+    ends = [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
+    return pd.DataFrame(list(lines), columns=[*first, *ends])

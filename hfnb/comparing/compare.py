@@ -8,23 +8,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
-
 from hfnb import speeds
-from hfnb.comparing.candidates import Candidate, candidates_of
-from hfnb.comparing.comparison import Comparison, Given, Outcome
-from hfnb.comparing.measuring import Job
+from hfnb.comparing.candidates import candidates_of
+from hfnb.comparing.comparison import Comparison, Outcome
+from hfnb.comparing.plan import Plan
 from hfnb.comparing.process import Failed, measured
-from hfnb.errors import OptionError, closest, listing
-from hfnb.frame.given import read_given
-from hfnb.frame.identity import plain
-from hfnb.frame.prepare import Checked, check
+from hfnb.errors import OptionError
 from hfnb.frame.progress import Display, Progress, display_for
-from hfnb.frame.prompts import take_apart
 from hfnb.options import is_whole
 
-_INTO = "hfnb_answer"
-"""The column of the answers, in the process of a candidate."""
 _last: Comparison | None = None
 
 
@@ -43,8 +35,12 @@ def compare(
     prompt: Any,
     candidates: Sequence[Any],
     *,
-    reference: str | None = None,
+    reference: str | Mapping[str, str] | None = None,
     repeat: int = 1,
+    schema: Any = None,
+    nested: Literal["columns", "objects"] = "columns",
+    probabilities: bool = False,
+    describe_schema: bool = False,
     limit: int | None = None,
     chat: bool | Literal["auto"] | None = None,
     system: str | None = None,
@@ -69,9 +65,15 @@ def compare(
             ``{"model": "gpt2", "backend": "openvino", "weight_format": "int8"}``, or what
             `hfnb.load` has returned, which is loaded again. A dictionary may have a ``prompt`` and
             a ``label`` of its own.
-        reference: The column with the right answers.
+        reference: The column with the right answers. With a schema of several fields a dictionary
+            of fields and their columns, such as ``{"tone": "right_tone"}``.
         repeat: Rounds. In each the candidates come in another order, and are loaded anew; the
             figures are medians.
+        schema: As in `hfnb.run`; each candidate then has typed columns, and they are compared field
+            by field.
+        nested: As in `hfnb.run`.
+        probabilities: As in `hfnb.run`.
+        describe_schema: As in `hfnb.run`.
         limit: Only the first rows, this many.
         chat: As in `hfnb.run`.
         system: As in `hfnb.run`.
@@ -87,8 +89,9 @@ def compare(
         ``differences()``, ``plot()``, and ``to_markdown()``, ``to_html()`` and ``to_json()``.
 
     Raises:
-        OptionError: A candidate or an option is wrong.
+        OptionError: A candidate or an option is wrong, or a right answer is none of the schema's.
         TemplateError: A prompt does not fit the frame's columns.
+        MissingExtraError: A package that schemas need is not installed.
         ModelNotFoundError: A folder or a packaged model is not there.
         KeyboardInterrupt: As it came; `last_comparison` has what was finished.
 
@@ -108,92 +111,14 @@ def compare(
         "nulls": nulls,
         "too_long": too_long,
         "batch_size": batch_size,
+        "schema": schema,
+        "nested": nested,
+        "probabilities": probabilities,
+        "describe_schema": describe_schema,
     }
     every = candidates_of(candidates, prompt)
     plan = Plan(df, every, {**running, "limit": limit}, options, reference, int(repeat))
-    plan.manifest["prompt"] = plan.shown
     return follow(plan, display_for(progress), cancel)
-
-
-class Plan:
-    """What is compared: checked, and ready to be measured.
-
-    Args:
-        df: The rows.
-        candidates: The candidates.
-        running: The arguments of `hfnb.run` that are the same for all, ``limit`` among them.
-        options: The generation options.
-        reference: The column with the right answers.
-        repeat: Rounds.
-        limit_s: Seconds for each candidate; ``None`` without a limit.
-
-    Raises:
-        HfnbError: What is wrong.
-    """
-
-    def __init__(
-        self,
-        df: Any,
-        candidates: Sequence[Candidate],
-        running: Mapping[str, Any],
-        options: Mapping[str, Any],
-        reference: str | None,
-        repeat: int,
-        limit_s: float | None = None,
-    ) -> None:
-        self.candidates = list(candidates)
-        self.repeat = repeat
-        self.limit_s = limit_s
-        limit = running.get("limit")
-        run = {name: value for name, value in running.items() if name != "limit"}
-        run |= {"on_error": "keep", "journal": False, "overwrite": True, "into": _INTO}
-        checked = [self._checked(df, each, {**run, "limit": limit}, options) for each in candidates]
-        first = checked[0]
-        frame, given = first.job.frame, first.given
-        columns = list(dict.fromkeys(name for one in checked for name in one.job.source.columns))
-        _check_reference(reference, frame)
-        self.shown = first.job.source.shown
-        self.jobs = {
-            candidate.label: Job(
-                candidate,
-                frame[list(one.job.source.columns)].reset_index(drop=True),
-                {**run, "limit": None, "options": dict(options)},
-            )
-            for candidate, one in zip(candidates, checked, strict=True)
-        }
-        self.rows = len(frame)
-        self.manifest: dict[str, Any] = {
-            "rows": self.rows,
-            "repeat": repeat,
-            "reference": reference,
-            "options": {name: plain(value) for name, value in options.items()},
-            **{name: plain(value) for name, value in running.items()},
-        }
-        self.given = Given(
-            frame if given.table is None else given.table,
-            frame,
-            tuple(columns),
-            reference,
-            self.manifest,
-        )
-
-    @staticmethod
-    def _checked(
-        df: Any, each: Candidate, run: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> Checked:
-        name = str(each.told.get("model", each.label))
-        found = check(df, each.prompt, name, options, **run)
-        if found.given.source is not None:
-            raise OptionError("compare takes rows in memory: read some of the files' rows first.")
-        if found.job.after is not None:
-            raise OptionError("compare takes a prompt, not a chain: leave its parser out.")
-        return found
-
-    def orders(self) -> list[list[Candidate]]:
-        """Return the candidates of each round, in another order each."""
-        count = len(self.candidates)
-        starts = (round_ * max(1, count // self.repeat) % count for round_ in range(self.repeat))
-        return [self.candidates[at:] + self.candidates[:at] for at in starts]
 
 
 def follow(plan: Plan, display: Display, cancel: threading.Event | None = None) -> Comparison:
@@ -212,12 +137,12 @@ def follow(plan: Plan, display: Display, cancel: threading.Event | None = None) 
                 if cancel.is_set():
                     break
                 job = plan.jobs[candidate.label]
-                outcome = measured(job, counter.tell, cancel, plan.limit_s)
+                outcome = plan.held(measured(job, counter.tell, cancel))
                 outcomes[candidate.label] = outcome
                 counter.next(plan.rows, isinstance(outcome, Failed))
     except BaseException as problem:  # an interrupt, or what the user's function has raised
         if (partial := getattr(problem, "outcome", None)) is not None:
-            outcomes[candidate.label] = partial
+            outcomes[candidate.label] = plan.held(partial)
         _last = Comparison(plan.given, plan.candidates, rounds)
         problem.result = _last  # type: ignore[attr-defined]
         with contextlib.suppress(BaseException):
@@ -263,25 +188,3 @@ def keep_speeds(found: Comparison) -> None:
         best = lines.groupby("backend")["rows_per_s"].max().to_dict()
         if {"pytorch", "openvino"} <= set(best):
             speeds.remember(str(model), {str(name): float(each) for name, each in best.items()})
-
-
-def check_rows(df: Any, prompt: Any, reference: str | None) -> pd.DataFrame:
-    """Return the rows of a table in memory, for pandas.
-
-    Raises:
-        OptionError: There are none in memory, or the reference is no column.
-        TemplateError: The prompt does not fit the columns.
-    """
-    given = read_given(df, take_apart(prompt).source.columns, out=None, limit=None)
-    if given.source is not None:
-        raise OptionError("compare takes rows in memory: read some of the files' rows first.")
-    _check_reference(reference, given.frame)
-    return given.frame
-
-
-def _check_reference(reference: str | None, frame: pd.DataFrame) -> None:
-    if reference is not None and reference not in frame.columns:
-        raise OptionError(
-            f"There is no column {reference!r} with the right answers."
-            f"{closest(reference, frame.columns)} The frame has {listing(frame.columns)}."
-        )

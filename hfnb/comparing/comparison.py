@@ -9,20 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from hfnb.comparing import documents, pictures
-from hfnb.comparing.agreement import REFERENCE, agreement
+from hfnb.comparing.answers import Answers, Quality
 from hfnb.comparing.candidates import Candidate
 from hfnb.comparing.differences import Differences, differing
 from hfnb.comparing.measuring import Measured
 from hfnb.comparing.process import Failed
+from hfnb.frame.structure import Structure
 from hfnb.frame.tables import with_output
 from hfnb.show import html_table, text_table
 
 Outcome = Measured | Failed
 _FIGURES = (
-    *("load_s", "ttft_s", "wall_s", "rows_per_s", "tokens_per_s", "latency_p50_s"),
+    *("load_s", "export_s", "ttft_s", "wall_s", "rows_per_s", "tokens_per_s", "latency_p50_s"),
     *("latency_p95_s", "peak_rss_bytes", "peak_device_bytes", "disk_bytes"),
 )
 _SPREAD = ("rows_per_s", "latency_p50_s", "peak_rss_bytes")
@@ -39,10 +41,12 @@ class Given:
     """The same rows, for pandas."""
     columns: tuple[str, ...]
     """The columns that the prompts read."""
-    reference: str | None
-    """The column of right answers."""
+    right: Mapping[str, str]
+    """The columns of right answers, by field; of answers that are text, by ""."""
     manifest: Mapping[str, Any]
     """What was asked for."""
+    structure: Structure | None = None
+    """What answers are held to, and the columns that they become."""
 
 
 class Comparison:
@@ -57,20 +61,29 @@ class Comparison:
         self._given = given
         self._labels = [each.label for each in candidates]
         self._rounds = [dict(each) for each in rounds]
-        self._agreement: pd.DataFrame | None = None
+        texts = {
+            label: next((e.outputs for e in self._outcomes(label) if isinstance(e, Measured)), None)
+            for label in self._labels
+        }
+        told = {label: each for label, each in texts.items() if each is not None}
+        self._answers = Answers(told, given.frame, given.right, given.structure)
 
     @property
     def data(self) -> Any:
-        """The input's columns, and a column of answers for each candidate, named by its label."""
+        """The input's columns, and a column of answers for each candidate, named by its label.
+
+        With a schema of fields there is one for each field, such as ``"openvino int8.tone"``.
+        """
         table = self._given.table
         columns = self._given.frame.columns
-        for label, texts in self.answers.items():
-            name = label if label not in columns else f"{label} (answer)"
-            values = pd.array(texts, dtype="string")
-            if isinstance(table, pd.DataFrame):
-                table = table.assign(**{name: values})
-            else:
-                table = with_output(table, name, values)
+        is_pandas = isinstance(table, pd.DataFrame)
+        for label in self._answers.texts:
+            for told, values in self._answers.columns(label, arrow=not is_pandas).items():
+                name = told if told not in columns else f"{told} (answer)"
+                if is_pandas:
+                    table = table.assign(**{name: values})
+                else:
+                    table = with_output(table, name, values)
         return table
 
     @property
@@ -78,10 +91,13 @@ class Comparison:
         """One line a candidate, under its label: medians over the rounds, times in seconds.
 
         Columns: ``status`` (ok, failed, cancelled), ``reason`` (why it is not ok), ``rounds``,
-        ``ok`` and ``failed`` (rows), ``load_s``, ``ttft_s`` (time to the first token of a prompt
-        alone), ``wall_s``, ``rows_per_s``, ``tokens_per_s``, ``latency_p50_s``, ``latency_p95_s``,
-        ``peak_rss_bytes`` and ``peak_device_bytes`` of the candidate's own process, ``disk_bytes``
-        of its files; ``..._low`` and ``..._high`` for the spread of some; and what ran: ``model``,
+        ``ok`` and ``failed`` (rows), ``load_s`` (what `hfnb.load` takes in a new notebook, with the
+        import of PyTorch or OpenVINO), ``export_s`` (an export that was made for it, the most of
+        the rounds; not part of ``load_s``), ``ttft_s`` (time to the first token of a prompt alone),
+        ``wall_s``, ``rows_per_s``, ``tokens_per_s``, ``latency_p50_s``, ``latency_p95_s`` (of the
+        rows, after some others have warmed the model), ``peak_rss_bytes`` and ``peak_device_bytes``
+        of the candidate's own process, ``disk_bytes`` of its files; ``..._low`` and ``..._high``
+        for the spread of some; and what ran: ``model``,
         ``backend``, ``device``, ``dtype``, ``note``.
         """
         lines = [self._line(label) for label in self._labels]
@@ -94,9 +110,11 @@ class Comparison:
         One line a pair, with ``exact_match``, ``edit_similarity`` (Levenshtein, by characters) and
         ``token_f1`` (words shared), each the mean over the ``rows`` that both have answered, with
         the ends of its 95% bootstrap interval as ``..._low`` and ``..._high``.
+
+        With a schema there is a line for each ``field``, and before them one for the whole answer,
+        whose ``field`` is empty, where there are several. ``exact_match`` is then that of values,
+        ``token_f1`` of a list that of its items, and numbers have a ``mean_difference``.
         """
-        if self._agreement is None:
-            self._agreement = agreement(self.answers, self._reference())
         return self._agreement.copy()
 
     def differences(self) -> Differences:
@@ -110,21 +128,21 @@ class Comparison:
             >>> len(found.differences())
             0
         """
-        rows = differing(self.answers) if self.answers else []
+        shown = self._answers.shown()
+        rows = np.array(differing(shown) if shown else [], dtype=np.intp)
         inputs = self._given.frame[list(self._given.columns)].iloc[rows]
-        answers = {label: [texts[at] for at in rows] for label, texts in self.answers.items()}
-        return Differences(inputs, answers, len(self._given.frame))
+        answers = {label: [texts[at] for at in rows] for label, texts in shown.items()}
+        columns = {
+            name: values.take(rows)
+            for label in shown
+            for name, values in self._answers.columns(label).items()
+        }
+        return Differences(inputs, answers, columns, len(self._given.frame))
 
     @property
     def answers(self) -> dict[str, list[str | None]]:
-        """The answers of each candidate that has some, by its label; ``None`` for a row without."""
-        found = {}
-        for label in self._labels:
-            for outcome in self._outcomes(label):
-                if isinstance(outcome, Measured):
-                    found[label] = outcome.outputs
-                    break
-        return found
+        """The texts of each candidate that has some, by its label; ``None`` for a row without."""
+        return dict(self._answers.texts)
 
     def plot(self, what: Literal["overview", "latency", "memory"] = "overview") -> pictures.Picture:
         """Return a picture, which a notebook shows, and which can be saved.
@@ -212,7 +230,8 @@ class Comparison:
         line |= {name: int(figures[0][name]) if figures else 0 for name in ("ok", "failed")}
         for name in _FIGURES:
             values = [each[name] for each in figures if each[name] is not None]
-            line[name] = statistics.median(values) if values else float("nan")
+            middle = max if name == "export_s" else statistics.median  # that is made only once
+            line[name] = middle(values) if values else float("nan")
             if name in _SPREAD:
                 line[f"{name}_low"] = min(values, default=float("nan"))
                 line[f"{name}_high"] = max(values, default=float("nan"))
@@ -220,36 +239,25 @@ class Comparison:
             line[name] = figures[0][name] if figures else ""
         return line
 
-    def _reference(self) -> list[str | None] | None:
-        name = self._given.reference
-        if name is None:
-            return None
-        return [None if pd.isna(each) else str(each) for each in self._given.frame[name]]
+    @functools.cached_property
+    def _agreement(self) -> pd.DataFrame:
+        return self._answers.agreement()
 
     @functools.cached_property
-    def quality(self) -> tuple[str, dict[str, float]]:
+    def quality(self) -> Quality:
         """What quality means here, and that of each candidate, 0 to 1.
 
         With a reference it is exact match with it; without one, how like the first candidate's the
         answers are, by edit similarity.
         """
-        table, answers = self.agreement, self.answers
-        if self._given.reference is not None:
-            own = table[table["compared_with"] == REFERENCE]
-            return "exact match with the reference", dict(
-                zip(own["candidate"], own["exact_match"], strict=True)
-            )
-        if not answers:
-            return "", {}
-        first = next(iter(answers))
-        own = table[table["candidate"] == first]
-        alike = dict(zip(own["compared_with"], own["edit_similarity"], strict=True))
-        return f"likeness to {first}", {first: 1.0, **alike}
+        return self._answers.quality(self._agreement)
 
 
 def _figures(found: Measured) -> dict[str, Any]:
     return {
         **found.stats,
+        "load_s": found.load_s,
+        "export_s": found.export_s,
         "ttft_s": found.ttft_s,
         "peak_rss_bytes": found.peak_rss_bytes,
         "peak_device_bytes": found.peak_device_bytes,

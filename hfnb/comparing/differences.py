@@ -25,22 +25,30 @@ class Differences:
     """The rows in which candidates disagree; `data` holds them, and it shows itself as a table.
 
     In the table, words of an answer that the first candidate's has not are marked.
+
+    Args:
+        inputs: The input columns of these rows.
+        answers: The answers by candidate, as they are shown.
+        columns: The columns that they are in `data`.
+        total: How many rows there were.
     """
 
     def __init__(
-        self, inputs: pd.DataFrame, answers: Mapping[str, Sequence[str | None]], total: int
+        self,
+        inputs: pd.DataFrame,
+        answers: Mapping[str, Sequence[str | None]],
+        columns: Mapping[str, Any],
+        total: int,
     ) -> None:
         self._inputs = inputs
         self._answers = {name: list(texts) for name, texts in answers.items()}
+        self._columns = columns
         self._total = total
 
     @property
     def data(self) -> pd.DataFrame:
-        """The input columns of these rows, and a column of answers for each candidate."""
-        frame = self._inputs.copy()
-        for name, texts in self._answers.items():
-            frame[name] = pd.array(texts, dtype="string")
-        return frame
+        """The input columns of these rows, and the columns of each candidate's answers."""
+        return self._inputs.assign(**self._columns)
 
     def __len__(self) -> int:
         """Return the number of rows in which candidates disagree."""

@@ -64,12 +64,17 @@ def _notes(comparison: Comparison) -> list[str]:
             notes.append(f"{label}: {line['status']}: {line['reason']}")
         elif line["failed"]:
             notes.append(f"{label}: {line['failed']:,} rows failed")
+        if line["export_s"] > 0:
+            notes.append(f"{label}: exported first, once, in {duration(line['export_s'])}")
     rounds = int(stats["rounds"].max()) if len(stats) else 0
     count = len(comparison._given.frame)
     told = f"{count:,} rows"
     if rounds > 1:
         told += f", medians of {rounds} rounds (least-greatest)"
-    notes.append(f"{told}; each candidate in a process of its own, whose memory this is")
+    notes.append(
+        f"{told}; each candidate in a new process of its own, whose memory this is: it imports "
+        "PyTorch or OpenVINO as it loads, and is warmed by other prompts before the rows"
+    )
     return notes
 
 

@@ -18,7 +18,9 @@ import pandas as pd
 
 from hfnb.comparing.candidates import Candidate
 from hfnb.engines.base import Chat, Completion, Delta, Engine, Prompt, Request
+from hfnb.engines.openvino_cache import read_manifest
 from hfnb.errors import HfnbError
+from hfnb.frame.columns import texts
 from hfnb.frame.job import Job as Rows
 from hfnb.frame.prepare import check, with_model
 from hfnb.frame.result import RunResult
@@ -52,6 +54,10 @@ class Measured:
     stats: dict[str, Any]
     """The figures of the run; see `hfnb.RunStats`."""
     manifest: dict[str, Any]
+    load_s: float
+    """Until the model could answer, in a process that had just begun; see `_loaded`."""
+    export_s: float
+    """What was exported for it meanwhile, and is not part of it."""
     ttft_s: float | None
     """Median time to the first token of a prompt that is computed alone."""
     peak_rss_bytes: int
@@ -76,7 +82,7 @@ def measure(job: Job, tell: Callable[[int], None], cancel: threading.Event) -> M
         HfnbError: It can't be loaded, or can't do what is asked.
     """
     with MemorySampler() as memory:
-        llm = job.candidate.load()
+        llm, load_s, export_s = _loaded(job.candidate)
         options = {**job.options}
         checked = check(job.frame, job.candidate.prompt, llm, options.pop("options"), **options)
         rows, engine = with_model(checked)
@@ -92,10 +98,12 @@ def measure(job: Job, tell: Callable[[int], None], cancel: threading.Event) -> M
         result.wait()
     stats = result.stats
     return Measured(
-        outputs=[None if pd.isna(each) else str(each) for each in result.data[rows.into]],
+        outputs=_texts(result),
         rows=result.rows.reset_index(drop=True),
         stats=stats.as_dict(),
         manifest=result.manifest,
+        load_s=load_s,
+        export_s=export_s,
         ttft_s=ttft_s,
         peak_rss_bytes=memory.peak_bytes,
         peak_device_bytes=memory.peak_device_bytes if stats.device != "cpu" else None,
@@ -103,6 +111,29 @@ def measure(job: Job, tell: Callable[[int], None], cancel: threading.Event) -> M
         memory=tuple(memory.samples),
         cancelled=cancel.is_set() and stats.cancelled > 0,
     )
+
+
+def _loaded(candidate: Candidate) -> tuple[Any, float, float]:
+    """Load a candidate, and return it with the seconds for loading it and for exporting it.
+
+    The time to load is what `hfnb.load` takes in a new notebook that has imported pandas and hfnb:
+    the import of PyTorch and transformers, or of OpenVINO, is part of it, and so is a download. An
+    export is made once and kept, and is counted apart.
+    """
+    began, began_s = time.time(), time.perf_counter()
+    llm = candidate.load()
+    took = time.perf_counter() - began_s
+    folder = getattr(getattr(llm, "engine", llm), "folder", None)
+    export = None if folder is None else read_manifest(Path(folder))
+    export_s = export.seconds if export is not None and export.when >= began else 0.0
+    return llm, took - export_s, export_s
+
+
+def _texts(result: RunResult) -> list[str | None]:
+    """Return the whole answers as the model wrote them."""
+    whole = result.rows["status"].eq("ok")
+    written = texts(result._run.store)
+    return [text if is_whole else None for text, is_whole in zip(written, whole, strict=True)]
 
 
 def _warm(rows: Rows, engine: Engine) -> float | None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from hfnb.comparing.candidates import Candidate, candidates_of
-from hfnb.comparing.compare import Counter, Plan, check_rows, keep_speeds
+from hfnb.comparing.compare import Counter, keep_speeds
 from hfnb.comparing.comparison import Comparison, Outcome
 from hfnb.comparing.measuring import Measured
+from hfnb.comparing.plan import Plan, check_rows
 from hfnb.comparing.process import Failed, measured
 from hfnb.errors import ModelError, OptionError
 from hfnb.frame.probe import spread
@@ -75,7 +76,7 @@ def recommend(
     *,
     seconds: float = 180.0,
     sample: int = 48,
-    reference: str | None = None,
+    reference: str | Mapping[str, str] | None = None,
     device: str | int | None = None,
     progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
     cancel: threading.Event | None = None,
@@ -94,11 +95,11 @@ def recommend(
         model: A model's name.
         seconds: The time for all of it; what is not measured by then is left out, and said.
         sample: How many rows, spread over all of them.
-        reference: The column with the right answers.
+        reference: As in `hfnb.compare`.
         device: As in `hfnb.load`, for PyTorch; OpenVINO is measured on its CPU.
         progress: As in `hfnb.run`.
         cancel: Set by another thread to end it; then what was measured decides.
-        **options: Further arguments of `hfnb.compare`, such as ``max_new_tokens``.
+        **options: Further arguments of `hfnb.compare`, such as ``schema`` and ``max_new_tokens``.
 
     Returns:
         A `Recommendation` with ``options`` for `hfnb.load`, ``why``, ``comparison``, ``code`` and
@@ -119,7 +120,7 @@ def recommend(
         raise OptionError(f"seconds is the time for all of it, above 0; not {seconds!r}.")
     if not is_whole(sample) or sample < 1:
         raise OptionError(f"sample is a number of rows, 1 or more; not {sample!r}.")
-    frame = check_rows(df, prompt, reference)
+    frame = check_rows(df, prompt)
     rows = frame.iloc[spread(len(frame), sample)]
     search = _Search(rows, prompt, reference, options, progress, seconds, cancel)
     search.measure(_ways(os.fspath(model), device))
@@ -153,7 +154,7 @@ class _Search:
         self,
         rows: Any,
         prompt: Any,
-        reference: str | None,
+        reference: str | Mapping[str, str] | None,
         options: Mapping[str, Any],
         progress: Any,
         seconds: float,
@@ -177,7 +178,6 @@ class _Search:
         before = [each.options or {} for each in self._tried]
         every = candidates_of([*before, *ways], self._prompt)
         plan = Plan(self._rows, every, self._running, self._options, self._reference, 1)
-        plan.manifest["prompt"] = plan.shown
         # Labels say what differs, and may have become longer: outcomes keep their places.
         self._outcomes = {
             new.label: self._outcomes[old.label]
@@ -191,7 +191,8 @@ class _Search:
                 why = f"the {self._seconds:,.0f} s were over" if left <= 0 else "it was cancelled"
                 outcome: Outcome = Failed(why, cancelled=True)
             else:
-                outcome = measured(plan.jobs[each.label], counter.tell, self._cancel, left)
+                job = plan.jobs[each.label]
+                outcome = plan.held(measured(job, counter.tell, self._cancel, left))
             self._outcomes[each.label] = outcome
             counter.next(plan.rows, isinstance(outcome, Failed))
         self._display.close(counter.progress())
@@ -291,5 +292,9 @@ _RUNNING: dict[str, Any] = {
     "too_long": "error",
     "batch_size": None,
     "limit": None,
+    "schema": None,
+    "nested": "columns",
+    "probabilities": False,
+    "describe_schema": False,
 }
 """The arguments of `hfnb.run` that all candidates have, as they are where nothing is said."""

@@ -61,10 +61,15 @@ class Structure:
             made[f"{into}_text"] = Column((), "string")
         return made
 
+    @property
+    def portable(self) -> Any:
+        """The schema without Python's types: what JSON can hold, and another process can read."""
+        return dict(self.schema.document) or self.schema.pattern or [*self.schema.labels]
+
     def about(self) -> dict[str, Any]:
         """Return what there is to say of it in a manifest."""
         return {
-            "schema": dict(self.schema.document) or self.schema.pattern or [*self.schema.labels],
+            "schema": self.portable,
             "nested": self.nested,
             "raw_text": self.raw_text,
             "probabilities": self.probabilities,

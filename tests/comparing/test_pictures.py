@@ -26,7 +26,7 @@ def found() -> Comparison:
         "<small>": measured(["a", "c"], 25.0),
         "broken": Failed("no memory"),
     }
-    given = Given(frame, frame, ("x",), "right", {"prompt": "{x}"})
+    given = Given(frame, frame, ("x",), {"": "right"}, {"prompt": "{x}"})
     return Comparison(given, [Candidate(name, "{x}") for name in outcomes], [outcomes])
 
 
