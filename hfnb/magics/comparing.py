@@ -10,6 +10,7 @@ from hfnb.frame.tables import columns_of
 from hfnb.magics.arguments import GENERATING, RUNNING, Option, literal, option_name, read_arguments
 from hfnb.magics.namespace import sample, table_of
 from hfnb.magics.prompt import check_fields, fill, prompt_of, values_of
+from hfnb.magics.schema import schema_of
 from hfnb.magics.words import Word
 from hfnb.variables import is_model
 
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
 
 WORD = "compare"
 _OWN = {
-    "--reference": Option("reference", "the column with the right answers", "COLUMN", read=str),
+    "--reference": Option(
+        *("reference", "the column with the right answers, or FIELD=COLUMN,... of a schema"),
+        "COLUMN",
+        read=str,
+    ),
     "--repeat": Option("repeat", "rounds; the figures are then medians", "N"),
 }
 _RUNNING = (
     *("--limit", "--sample", "--var", "--system", "--chat", "--no-chat", "--batch-size"),
     *("--nulls", "--too-long", "--quiet"),
+    *("--schema", "--nested", "--probabilities", "--describe-schema"),
 )
 OF_COMPARE = {**_OWN, **{name: RUNNING[name] for name in _RUNNING}, **GENERATING}
 
@@ -57,6 +63,9 @@ def compare_cell(words: Sequence[Word], body: str, names: Mapping[str, Any]) -> 
         )
     quiet = given.pop("quiet", False)
     prompt, values = prompt_of(body), values_of(given.pop("var", None) or (), names)
+    if "schema" in given:
+        given["schema"] = schema_of(given["schema"], names)
+        given["reference"] = _by_field(given.get("reference"))
     table = table_of(found[0].text, names)
     check_fields(prompt, columns_of(table), values, names)
     if (rows := given.pop("sample", None)) is not None:
@@ -68,6 +77,14 @@ def compare_cell(words: Sequence[Word], body: str, names: Mapping[str, Any]) -> 
         progress=False if quiet else "auto",
         **given,
     )
+
+
+def _by_field(reference: str | None) -> Any:
+    """Return the columns of right answers by field, where they are given so."""
+    if reference is None or "=" not in reference:
+        return reference
+    pairs = (each.partition("=") for each in reference.split(","))
+    return {field.strip(): column.strip() for field, _, column in pairs}
 
 
 def candidate(text: str, names: Mapping[str, Any]) -> Any:

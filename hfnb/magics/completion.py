@@ -19,6 +19,7 @@ from hfnb import hub, hub_fetch, session
 from hfnb.errors import HfnbError
 from hfnb.frame.tables import columns_of
 from hfnb.magics.arguments import OF_CELL, OF_LOAD, Option, option_name
+from hfnb.magics.comparing import OF_COMPARE, WORD, is_compare
 from hfnb.magics.line import COMMANDS
 from hfnb.magics.schema import is_schema
 from hfnb.magics.words import Word, split
@@ -81,6 +82,7 @@ class Completion:
         """Return what may stand in the braces of a prompt: columns, and values of ``--var``."""
         try:
             words = split(line)
+            words = words[1:] if is_compare(words, self._magics.names) else words
             # Tab computes nothing: df.head(2) is taken to have the columns of df.
             name = _NAME.match(words[0].text) if words else None
             table = tables(self._magics.names).get(name[0]) if name else None
@@ -95,13 +97,38 @@ class Completion:
         every = [each for each in columns if isinstance(each, str)] + named
         return [each for each in every if each and not set(each) & set("{}:!")]
 
+    def _columns(self, words: list[str]) -> list[str]:
+        """Return the columns of the first word's table that can be written without quotes."""
+        table = tables(self._magics.names).get(words[0])
+        columns = [] if table is None else columns_of(table)
+        return [each for each in columns if isinstance(each, str) and each.isidentifier()]
+
     def _of_cell(self, text: str) -> Iterable[str]:
         words, word = _words(text)
+        if words and is_compare(split(text), self._magics.names):
+            return self._of_compare(words[1:], word)
         if (option := _open_option(words, OF_CELL)) is not None:
             return self._values(option, words, word)
         if word.startswith("-") or _has_other(words, OF_CELL):
             return _left(OF_CELL, words)
-        return tables(self._magics.names)
+        named = tables(self._magics.names)
+        return [*named, *(word for word in (WORD,) if word not in named and not words)]
+
+    def _of_compare(self, words: list[str], word: str) -> Iterable[str]:
+        if (option := _open_option(words, OF_COMPARE)) is not None:
+            return self._values(option, words, word)
+        if word.startswith("-"):
+            return _left(OF_COMPARE, words)
+        if not _has_other(words, OF_COMPARE):
+            return tables(self._magics.names)
+        if "," in word:
+            return _of_candidate(word)
+        return [*self._held(), *_models(word)]
+
+    def _held(self) -> list[str]:
+        """Return the variables that hold models."""
+        names = list(self._magics.names.items())
+        return [name for name, value in names if name[0] != "_" and is_model(value)]
 
     def _of_line(self, text: str) -> Iterable[str]:
         words, word = _words(text)
@@ -128,12 +155,13 @@ class Completion:
             return option.choices
         names = self._magics.names
         if option.key == "model":
-            held = [name for name, value in list(names.items()) if is_model(value)]
-            return [*(name for name in held if name[0] != "_"), *_models(word)]
+            return [*self._held(), *_models(word)]
         if option.key == "schema":
             return [name for name, value in list(names.items()) if is_schema(name, value)]
         if option.key == "device":
             return _DEVICES.get(_value_of("--backend", words), _DEVICES["pytorch"])
+        if option.key == "reference":
+            return self._columns(words)
         if option.key == "var":
             return [name for name, value in list(names.items()) if _is_plain(name, value)]
         return []
@@ -165,6 +193,26 @@ def _left(options: Mapping[str, Option], words: list[str]) -> list[str]:
     given = {option_name(Word(word)) for word in words}
     keys = {options[name].key for name in given if name in options and not options[name].many}
     return [name for name, option in options.items() if option.key not in keys]
+
+
+def _of_candidate(word: str) -> list[str]:
+    """Return what a word with a model and a comma may become: options, and behind "=" values."""
+    before, _, last = word.rpartition(",")
+    told = dict(each.partition("=")[::2] for each in before.split(",")[1:])
+    name, assigned, _ = last.partition("=")
+    if not assigned:
+        names = dict.fromkeys(option.key for option in OF_LOAD.values())
+        return [f"{before},{each}=" for each in names if each not in told]
+    options = {option.key: option for option in OF_LOAD.values()}
+    option = options.get(name.replace("-", "_"))
+    if option is None:
+        return []
+    values: Iterable[str] = option.choices
+    if option.key == "device":
+        values = _DEVICES.get(told.get("backend", ""), _DEVICES["pytorch"])
+    elif not option.value:
+        values = ("true", "false")
+    return [f"{before},{name}={value}" for value in values]
 
 
 def _value_of(name: str, words: list[str]) -> str:

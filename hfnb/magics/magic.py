@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -18,7 +18,7 @@ from hfnb.magics.comparing import compare_cell, is_compare
 from hfnb.magics.line import run_line
 from hfnb.magics.model import Models
 from hfnb.magics.shown import Shown
-from hfnb.magics.words import split
+from hfnb.magics.words import Word, split
 
 
 @magics_class
@@ -85,8 +85,15 @@ class HfnbMagics(Magics):
             if cell is None:
                 return run_line(self, line)
             if is_compare(words := split(line), self.names):
-                return compare_cell(words[1:], cell, self.names)
+                return self._compare(words[1:], cell)
             return self._run(line, cell)
+
+    def _compare(self, words: Sequence[Word], body: str) -> Any:
+        try:
+            return compare_cell(words, body, self.names)
+        except KeyboardInterrupt as interrupt:
+            _say_what_is_compared(interrupt)
+            raise
 
     def _run(self, line: str, body: str) -> Any:
         settings = {
@@ -129,4 +136,17 @@ def _say_what_is_kept(interrupt: KeyboardInterrupt) -> None:
     )
     if result.journaled:
         text += " Run the cell again to go on from there."
+    interrupt._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]
+
+
+def _say_what_is_compared(interrupt: KeyboardInterrupt) -> None:
+    """Let IPython show what an interrupted comparison has left, and not where in hfnb it was."""
+    found = getattr(interrupt, "result", None)
+    if found is None:
+        return
+    whole = found.stats["status"].ne("cancelled")
+    text = (
+        f"KeyboardInterrupt: {whole.sum()} of {len(whole)} candidates are finished: "
+        "%hfnb compare shows them, and hfnb.last_comparison() has all that was measured."
+    )
     interrupt._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]

@@ -24,6 +24,21 @@ def is_two(text: str) -> bool:
     return "two" in text
 
 
+def stars(_text: str) -> str:
+    return '{"stars": 3}'
+
+
+def review(text: str) -> str:
+    """Answer as a reviewer would, otherwise where the text has "two"."""
+    if "two" in text:
+        return '{"tone": "bad", "stars": 3, "why": "so is it", "tags": ["b"]}'
+    return calm(text)
+
+
+def calm(_text: str) -> str:
+    return '{"tone": "good", "stars": 4, "why": "so it is", "tags": ["a", "b"]}'
+
+
 def kill(_text: str) -> str:
     os.kill(os.getpid(), signal.SIGKILL)
     return ""

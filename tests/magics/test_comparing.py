@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.comparing.support import plain
+import pandas as pd
+
+from tests.comparing.support import plain, stars
 from tests.magics.conftest import Shell
 
 
@@ -13,6 +15,17 @@ def test_a_cell_compares_models_that_variables_hold(shell: Shell) -> None:
     assert found.agreement["exact_match"].tolist() == [1.0]
     assert "each candidate in a process of its own" in shell.said
     assert shell("%hfnb compare") is found
+
+
+def test_a_cells_schema_makes_typed_columns_beside_right_ones(shell: Shell) -> None:
+    shell.names["calm"] = plain(answer=stars)
+    shell.names["rated"] = pd.DataFrame({"i": [1, 2], "right": [3, 4]})
+    line = "%%hfnb compare rated calm --schema 'stars: int' --reference stars=right"
+    found = shell(f"{line}\n{{i}}")
+    assert found.data["hfnb/echo.stars"].tolist() == [3, 3]
+    assert found.agreement["mean_difference"].tolist() == [0.5]
+    shell(f"{line.replace('stars=', 'start=')}\n{{i}}")
+    assert "Did you mean 'stars'" in shell.said
 
 
 def test_mistakes_are_lines_before_anything_starts(shell: Shell) -> None:

@@ -10,7 +10,7 @@ import hfnb
 from tests.magics.conftest import Shell
 
 OFFERED = [
-    ("%%hfnb ", ["df"]),
+    ("%%hfnb ", ["df", "compare"]),
     ("%%hfnb d", ["df"]),
     ("%%hfnb df --mod", ["--model"]),
     ("%%hfnb df --model hfnb/n", ["hfnb/numbers-fr"]),
@@ -33,6 +33,21 @@ OFFERED = [
     ("%%hfnb df\nWhat is the nu", ["nu"]),
     ("%%hfnb nothing\nWhat is {nu", ["nu"]),
     ("%%hfnb df.head(2)\nWhat is {lo", ["long name"]),
+    ("%%hfnb comp", ["compare"]),
+    ("%%hfnb compare ", ["df"]),
+    ("%%hfnb compare df ec", ["echo"]),
+    ("%%hfnb compare df echo hfnb/n", ["hfnb/numbers-fr"]),
+    ("%%hfnb compare df hfnb/numbers-fr,back", ["hfnb/numbers-fr,backend="]),
+    ("%%hfnb compare df a/b,backend=o", ["a/b,backend=openvino"]),
+    ("%%hfnb compare df a/b,backend=openvino,device=C", ["a/b,backend=openvino,device=CPU"]),
+    ("%%hfnb compare df a/b,dtype=float32,dt", ["a/b,dtype=float32,dt"]),
+    ("%%hfnb compare df a/b,reproducible=t", ["a/b,reproducible=true"]),
+    ("%%hfnb compare df echo --rep", ["--repeat", "--repetition-penalty"]),
+    ("%%hfnb compare df echo --reference ", ["i"]),
+    ("%%hfnb compare df echo --schema ", ["tones"]),
+    ("%%hfnb compare df echo --nulls s", ["skip"]),
+    ("%%hfnb compare df echo\nWhat is {lo", ["long name"]),
+    ("%hfnb comp", ["compare"]),
     ("%hfnb l", ["load", "last"]),
     ("%hfnb load hfnb/t", ["hfnb/tiny-t5"]),
     ("%hfnb load hfnb/numbers-fr --dt", ["--dtype"]),
@@ -55,7 +70,7 @@ def test_a_variable_that_fails_when_it_is_looked_at_does_no_harm(shell: Shell) -
             raise RuntimeError(name)
 
     shell.names["angry"] = Angry()
-    assert shell.complete("%%hfnb ") == ["df"]
+    assert shell.complete("%%hfnb ") == ["df", "compare"]
     assert shell.complete("%%hfnb df --model e") == ["echo"]
 
 

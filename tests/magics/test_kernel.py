@@ -137,3 +137,23 @@ def test_the_panel_is_what_the_bare_magic_shows(kernel: "Kernel") -> None:
     assert kernel.run("print(p._state.asking.table, p.llm)")["status"] == "ok"
     assert kernel.of("stream")[0]["text"].startswith("df ")
     assert kernel.run("%hfnb panel dff")["status"] == "error"
+
+
+def test_an_interrupt_keeps_the_candidates_that_are_finished(kernel: "Kernel") -> None:
+    interrupts: list[str] = []
+
+    def interrupt(kind: str, content: dict[str, Any]) -> None:
+        text = content["data"]["text/plain"] if kind == "update_display_data" else ""
+        # The second one, which is slow, has a row.
+        if not interrupts and text.startswith(("6/", "7/", "8/", "9/")):
+            interrupts.append(text)
+            kernel.manager.interrupt_kernel()
+
+    kernel.run("slow_one = hfnb.EchoEngine(delay_s=1, fingerprint='slow')")
+    reply = kernel.run("%%hfnb compare df echo slow_one --limit 5\nrow {i}", seen=interrupt)
+    assert interrupts
+    assert reply["ename"] == "KeyboardInterrupt"
+    (error,) = kernel.of("error")
+    assert "1 of 2 candidates are finished" in error["traceback"][0]
+    kernel.run("last = hfnb.last_comparison(); print(*last.stats['status'], last.data.iloc[0, 2])")
+    assert kernel.of("stream")[0]["text"] == "ok cancelled row 0\n"
