@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from hfnb.chat.model import ChatHuggingFace
     from hfnb.comparing.compare import compare, last_comparison
     from hfnb.comparing.comparison import Comparison
-    from hfnb.comparing.recommend import Recommendation, recommend
+    from hfnb.comparing.recommend import recommend
+    from hfnb.comparing.recommendation import Recommendation
     from hfnb.engines.echo import EchoEngine
     from hfnb.errors import HfnbError, JournalWarning, TightMemoryWarning
     from hfnb.estimating import Estimate, estimate
@@ -52,7 +53,7 @@ _HOMES = {
     "PartsResult": "hfnb.frame.parts_result",
     "Preview": "hfnb.frame.preview",
     "Progress": "hfnb.frame.progress",
-    "Recommendation": "hfnb.comparing.recommend",
+    "Recommendation": "hfnb.comparing.recommendation",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
     "TightMemoryWarning": "hfnb.errors",

@@ -72,22 +72,43 @@ def _notes(comparison: Comparison) -> list[str]:
     if rounds > 1:
         told += f", medians of {rounds} rounds (least-greatest)"
     notes.append(
-        f"{told}; each candidate in a new process of its own, whose memory this is: it imports "
-        "PyTorch or OpenVINO as it loads, and is warmed by other prompts before the rows"
+        f"{told}; each candidate in a process of its own, whose memory this is: it imports PyTorch "
+        "or OpenVINO while it loads, and other prompts warm it before the rows"
     )
     return notes
 
 
+_MEASURES = {
+    "exact_match": "exact match",
+    "edit_similarity": "edit similarity",
+    "token_f1": "token F1",
+    "mean_difference": "mean difference",
+}
+
+
 def _agreement(comparison: Comparison) -> Table:
-    head = ["candidate", "compared with", "rows", "exact match", "edit similarity", "token F1"]
+    table = comparison.agreement
+    head = ["candidate", "compared with", "rows"]
+    by_field = "field" in table.columns and table["field"].ne("").any()
+    if by_field:
+        head.insert(2, "field")
+    measures = [name for name in _MEASURES if name in table and table[name].notna().any()]
     rows = []
-    for line in comparison.agreement.to_dict("records"):
+    for line in table.to_dict("records"):
         cells = [str(line["candidate"]), _named(line["compared_with"]), f"{line['rows']:,}"]
-        for name in ("exact_match", "edit_similarity", "token_f1"):
-            shown = f"{line[name]:.1%} ({line[f'{name}_low']:.1%}-{line[f'{name}_high']:.1%})"
-            cells.append("" if math.isnan(line[name]) else shown)
-        rows.append(cells)
-    return head, rows
+        if by_field:
+            cells.insert(2, str(line["field"] or "all of them"))
+        rows.append([*cells, *(_with_interval(line, name) for name in measures)])
+    return [*head, *(_MEASURES[name] for name in measures)], rows
+
+
+def _with_interval(line: dict[Any, Any], name: str) -> str:
+    mean, low, high = (line[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if math.isnan(mean):
+        return ""
+    if name == "mean_difference":
+        return f"{mean:.3g} ({low:.3g}-{high:.3g})"
+    return f"{mean:.1%} ({low:.1%}-{high:.1%})"
 
 
 def _named(name: str) -> str:

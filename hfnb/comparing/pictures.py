@@ -143,15 +143,7 @@ def _overview(
             marker=_MARKS[at % len(_MARKS)],
             edgecolor=_TEXT,
             linewidth=0.8,
-        )
-        axes.annotate(
-            f"{label}\n{size(int(memory))}",
-            (speed, good),
-            textcoords="offset points",
-            xytext=(0, 16),
-            ha="center",
-            fontsize=8,
-            color=_TEXT,
+            label=f"{label}\n{size(int(memory))}",
         )
         said.append(
             f"{label}: {number(speed)} rows a second, {meaning} {good:.0%}, {size(int(memory))}"
@@ -160,9 +152,10 @@ def _overview(
     axes.set_ylabel(meaning, color=_TEXT)
     axes.yaxis.set_major_formatter("{x:.0%}")
     least = min(axes.dataLim.y0, 1.0)
-    axes.set_ylim(max(0.0, least - 0.2 * (1.1 - least) - 0.02), 1.1)  # room for the labels
+    axes.set_ylim(max(0.0, least - 0.2 * (1.1 - least) - 0.02), 1.1)  # room for the marks
     axes.set_yticks([each for each in axes.get_yticks() if 0 <= each <= 1])
-    axes.set_xlim(0, 1.2 * float(stats["rows_per_s"].max()))  # room for the labels
+    axes.set_xlim(0, 1.1 * float(stats["rows_per_s"].max()))
+    _names_beside(axes)
     title = "Speed and quality; the larger the mark, the more memory"
     return title, f"{title}. {'; '.join(said)}."
 
@@ -225,6 +218,14 @@ def _bare(axes: Axes) -> None:
 def _legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, labelcolor=_TEXT, fontsize=9)
+
+
+def _names_beside(axes: Axes) -> None:
+    """Name the marks beside the picture: in it, names of marks that are close would overlap."""
+    figure: Any = axes.figure
+    legend = figure.legend(loc="outside right center", frameon=False, labelcolor=_TEXT, fontsize=8)
+    for mark in legend.legend_handles:
+        mark.set_sizes([60])
 
 
 def _colour(at: int) -> Any:

@@ -31,7 +31,9 @@ _QUIET = {
 }
 _LOOK_EVERY_S = 0.1
 _PATIENCE_S = 10.0
-"""Seconds that a process has to end by itself, once it was asked to."""
+"""Seconds that a process has to end by itself, once it was asked to ..."""
+_PATIENCE_BEFORE_ROWS_S = 1.0
+"""... and where it has no row yet, so that nothing is lost: it may load, or export, for minutes."""
 
 
 class Failed(NamedTuple):
@@ -147,6 +149,7 @@ def _follow(
     """Pass on how far the process is, until it ends; return its last word."""
     until = None if limit_s is None else time.perf_counter() + limit_s
     asked: float | None = None
+    patience_s = _PATIENCE_BEFORE_ROWS_S
     last: dict[str, Any] = {}
     while True:
         now = time.perf_counter()
@@ -155,7 +158,7 @@ def _follow(
             last["late"] = late and not cancel.is_set()
             asked = now
             _ask_to_end(process)
-        if asked is not None and now > asked + _PATIENCE_S:
+        if asked is not None and now > asked + patience_s:
             process.kill()
         try:
             line = lines.get(timeout=_LOOK_EVERY_S)
@@ -168,6 +171,8 @@ def _follow(
         except ValueError:  # cut off by a kill
             continue
         if "done" in said:
+            if said["done"]:
+                patience_s = _PATIENCE_S
             tell(int(said["done"]))
         else:
             last |= said

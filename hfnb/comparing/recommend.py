@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from hfnb.comparing.candidates import Candidate, candidates_of
 from hfnb.comparing.compare import Counter, keep_speeds
@@ -15,16 +14,14 @@ from hfnb.comparing.comparison import Comparison, Outcome
 from hfnb.comparing.measuring import Measured
 from hfnb.comparing.plan import Plan, check_rows
 from hfnb.comparing.process import Failed, measured
+from hfnb.comparing.recommendation import Recommendation
 from hfnb.errors import ModelError, OptionError
 from hfnb.frame.probe import spread
 from hfnb.frame.progress import Progress, display_for, number
 from hfnb.loading import check_load
 from hfnb.machine import devices
 from hfnb.options import is_number, is_whole
-from hfnb.show import html_figures, size, text_figures
-
-if TYPE_CHECKING:
-    from hfnb.llm import HuggingFacePipeline
+from hfnb.show import size
 
 _ALIKE = 0.9
 """How like the plain model's a candidate's answers must be, by characters, to be recommended."""
@@ -32,41 +29,6 @@ _FASTER = 1.1
 """How many times as fast a batch size must be to be worth setting."""
 _BATCHES = (8, 32)
 _FORMATS = (None, "int8", "int4")
-
-
-@dataclasses.dataclass(frozen=True)
-class Recommendation:
-    """What to load, and why."""
-
-    options: Mapping[str, Any]
-    """The arguments for `hfnb.load`, ``model`` among them."""
-    why: str
-    """The figures it rests on, in words."""
-    comparison: Comparison
-    """All that was measured."""
-
-    @property
-    def code(self) -> str:
-        """The call that loads it."""
-        rest = {name: value for name, value in self.options.items() if name != "model"}
-        given = "".join(f", {name}={value!r}" for name, value in rest.items())
-        return f"hfnb.load({os.fspath(self.options['model'])!r}{given})"
-
-    def load(self) -> HuggingFacePipeline:
-        """Load it, as `hfnb.load` does."""
-        from hfnb.loading import load
-
-        return load(**self.options)
-
-    def _lines(self) -> list[tuple[str, str]]:
-        return [("use", self.code), ("why", self.why)]
-
-    def __repr__(self) -> str:
-        return f"{text_figures(self._lines())}\n\n{self.comparison!r}"
-
-    def _repr_html_(self) -> str:
-        figures = html_figures(self._lines(), name="hfnb-recommendation")
-        return f"{figures}{self.comparison._repr_html_()}"
 
 
 def recommend(
@@ -212,12 +174,15 @@ class _Search:
         comparison = self._comparison()
         best = self.best()
         if best is None:
-            reasons = "; ".join(
-                f"{label}: {each.reason}"
-                for label, each in self._outcomes.items()
-                if isinstance(each, Failed)
+            stats = comparison.stats
+            told = stats[stats["status"].ne("ok")]["reason"]
+            reasons = "; ".join(f"{label}: {reason}" for label, reason in told.items())
+            more = (
+                ""
+                if self._until > time.perf_counter()
+                else (" Give it more time (seconds=...), or fewer rows (sample=...).")
             )
-            raise ModelError(f"No way to run the model could be measured. {reasons}")
+            raise ModelError(f"No way to run the model could be measured. {reasons}.{more}")
         keep_speeds(comparison)
         plain = [each for each in self._tried if "batch_size" not in (each.options or {})]
         without = max(filter(self._is_good, plain), key=self._speed, default=best)
@@ -276,6 +241,8 @@ class _Search:
             outcome = self._outcomes.get(each.label)
             if isinstance(outcome, Failed):
                 said.append(f"not measured: {each.label} ({outcome.reason})")
+            elif outcome is None or outcome.cancelled:
+                said.append(f"not measured to its end: {each.label}")
             elif not self._is_good(each) and self._speed(each) > own["rows_per_s"]:
                 quality, meaning = self._quality(each)
                 said.append(

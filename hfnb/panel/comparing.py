@@ -10,6 +10,7 @@ from hfnb.frame.progress import Progress
 from hfnb.panel import events as on
 from hfnb.panel.generation import options_of
 from hfnb.panel.reduce_compare import rows_of
+from hfnb.panel.schema import schema_of
 from hfnb.panel.state import Candidate, Choice, State
 
 Tell = Callable[[Progress], Any]
@@ -80,5 +81,6 @@ def _asked(state: State) -> dict[str, Any]:
     return {
         "chat": state.asking.use_chat,
         "system": state.asking.system or None,
+        "schema": schema_of(state.asking),
         **options_of(state.asking),
     }

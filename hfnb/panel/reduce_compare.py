@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from hfnb.errors import HfnbError
+from hfnb.errors import HfnbError, listing
 from hfnb.panel import events as on
 from hfnb.panel.choices import why_not_load
 from hfnb.panel.generation import options_of
+from hfnb.panel.schema import schema_of
 from hfnb.panel.state import Comparing, Loading, State
 
 Event = (
@@ -97,9 +99,25 @@ def _pressed(state: State, *, fastest: bool) -> Comparing:
     try:
         rows_of(now)
         options_of(state.asking)
+        _check_reference(now, schema_of(state.asking))
     except (HfnbError, ValueError) as error:
         problem = problem or str(error)
     if problem:
         return replace(now, problem=problem)
     running: Literal["recommend", "compare"] = "recommend" if fastest else "compare"
     return replace(now, running=running, stopping=False, progress=None, advice="", problem="")
+
+
+def _check_reference(now: Comparing, schema: Mapping[str, Any] | None) -> None:
+    """Check that it is clear which field the right answers are of.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if schema is None or not now.reference or len(schema) == 1 or now.reference in schema:
+        return
+    raise ValueError(
+        f"The answer has the fields {listing(schema)}, and {now.reference!r} is none of them: "
+        "rename the column of right answers after the field that it is of, or use hfnb.compare, "
+        "which takes one for each field."
+    )

@@ -55,6 +55,18 @@ def test_the_overview_tells_speed_quality_and_memory(found: Comparison) -> None:
     assert "<small>: 25.0 rows a second, exact match with the reference 50%" in alt
 
 
+def test_names_are_beside_the_marks_not_upon_each_other(found: Comparison) -> None:
+    figure = found.plot().figure
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert [each.get_text() for each in legend.get_texts()] == [
+        "plain\n500 MB",
+        "<small>\n500 MB",
+    ]
+    assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    assert not axes.texts
+
+
 def test_a_picture_is_saved_as_svg_or_png_with_its_words(found: Comparison, tmp_path: Path) -> None:
     picture = found.plot("memory")
     assert "<desc>" in picture.save(tmp_path / "a.svg").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -88,9 +89,29 @@ def test_what_could_not_be_measured_is_said_and_nothing_at_all_is_an_error(
         recommend()
 
 
+def test_what_was_ended_is_not_called_faster(answers: dict[str, Any]) -> None:
+    part = dataclasses.replace(measured(said(), 99.0), cancelled=True)
+    answers |= {"": measured(said(), 10.0), "openvino": part}
+    why = recommend().why
+    assert "not measured to its end: openvino" in why
+    assert "faster still" not in why
+
+
+def test_a_schemas_answers_are_good_by_their_values(answers: dict[str, Any]) -> None:
+    four, nine = '{"stars": 4, "why": "so"}', '{"stars": 9, "why": "so"}'
+    answers |= {
+        "": measured(said(four), 10.0),
+        "openvino": measured(said(nine), 30.0),  # as texts they are 96% alike
+        "openvino int8": measured(said(four), 20.0),
+    }
+    found = recommend(schema={"stars": int, "why": str})
+    assert found.options["weight_format"] == "int8"
+    assert "openvino was faster still" in found.why
+
+
 def test_time_that_is_up_leaves_the_rest_out(answers: dict[str, Any]) -> None:
     answers[""] = measured(said(), 10.0)
-    with pytest.raises(ModelError, match="the 0 s were over"):
+    with pytest.raises(ModelError, match=r"the 0 s were over.*Give it more time \(seconds"):
         recommend(seconds=1e-9)
 
 

@@ -54,9 +54,7 @@ def structured(schema: Any, **options: Any) -> Structure:
 @pytest.fixture(scope="module")
 def found() -> hfnb.Comparison:
     candidates = [plain(answer=calm), plain(answer=review)]
-    return hfnb.compare(
-        DF, "{x}", candidates, schema=FIELDS, reference=RIGHT, repeat=1, progress=False
-    )
+    return hfnb.compare(DF, "{x}", candidates, schema=FIELDS, reference=RIGHT, progress=False)
 
 
 def test_each_candidate_has_typed_columns(found: hfnb.Comparison) -> None:

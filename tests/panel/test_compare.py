@@ -18,6 +18,11 @@ from tests.panel.made import after, ready
 from tests.panel.test_panel import drive
 
 __all__ = ["drive"]
+FIELDS = (
+    *(on.FieldAdded(), on.FieldSet(0, "name", "tone"), on.FieldSet(0, "kind", "str")),
+    *(on.FieldAdded(), on.FieldSet(1, "name", "stars"), on.FieldSet(1, "kind", "int")),
+)
+"""Events that give the answer two fields."""
 OTHER = on.Chosen("precision", "float32")
 
 
@@ -55,6 +60,8 @@ def test_what_can_not_be_loaded_is_no_candidate() -> None:
         ([on.Asked("prompt", ""), on.ComparePressed(fastest=True)], "write a prompt"),
         ([on.Typed("top_p", "7"), on.ComparePressed(fastest=True)], "top_p"),
         ([on.RunPressed(), on.ComparePressed(fastest=True)], "spoil the figures"),
+        ([on.CompareSet("reference", "right"), *FIELDS, on.ComparePressed(fastest=True)],
+         "rename the column of right answers"),
     ],
 )  # fmt: skip
 def test_a_comparison_says_what_is_missing(events: list[on.Event], says: str) -> None:
