@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,7 +114,9 @@ class Answers:
         likenesses = list(own["edit_similarity"])
         if self._structure is not None:
             likenesses = [self._likeness(first, other) for other in others]
-        return f"likeness to {first}", {first: 1.0, **dict(zip(others, likenesses, strict=True))}
+        own_likeness = 1.0 if any(text is not None for text in self.texts[first]) else math.nan
+        alike = {first: own_likeness, **dict(zip(others, likenesses, strict=True))}
+        return f"likeness to {first}", alike
 
     def _likeness(self, label: str, other: str) -> float:
         both = [a and b for a, b in zip(self._answered[label], self._answered[other], strict=True)]

@@ -90,15 +90,15 @@ class Comparison:
     def stats(self) -> pd.DataFrame:
         """One line a candidate, under its label: medians over the rounds, times in seconds.
 
-        Columns: ``status`` (ok, failed, cancelled), ``reason`` (why it is not ok), ``rounds``,
-        ``ok`` and ``failed`` (rows), ``load_s`` (what `hfnb.load` takes in a new notebook, with the
-        import of PyTorch or OpenVINO), ``export_s`` (an export that was made for it, the most of
-        the rounds; not part of ``load_s``), ``ttft_s`` (time to the first token of a prompt alone),
-        ``wall_s``, ``rows_per_s``, ``tokens_per_s``, ``latency_p50_s``, ``latency_p95_s`` (of the
-        rows, after some others have warmed the model), ``peak_rss_bytes`` and ``peak_device_bytes``
-        of the candidate's own process, ``disk_bytes`` of its files; ``..._low`` and ``..._high``
-        for the spread of some; and what ran: ``model``,
-        ``backend``, ``device``, ``dtype``, ``note``.
+        Columns: ``status`` (ok, failed, cancelled), ``reason`` (why it is not ok; of one that is,
+        why the first of its failed rows is not), ``rounds``, ``ok`` and ``failed`` (rows),
+        ``load_s`` (what `hfnb.load` takes in a new notebook, with the import of PyTorch or
+        OpenVINO), ``export_s`` (an export that was made for it, the most of the rounds; not part of
+        ``load_s``), ``ttft_s`` (time to the first token of a prompt alone), ``wall_s``,
+        ``rows_per_s``, ``tokens_per_s``, ``latency_p50_s``, ``latency_p95_s`` (of the rows, after
+        some others have warmed the model), ``peak_rss_bytes`` and ``peak_device_bytes`` of the
+        candidate's own process, ``disk_bytes`` of its files; ``..._low`` and ``..._high`` for the
+        spread of some; and what ran: ``model``, ``backend``, ``device``, ``dtype``, ``note``.
         """
         lines = [self._line(label) for label in self._labels]
         return pd.DataFrame(lines, index=pd.Index(self._labels, name="candidate"))
@@ -225,6 +225,8 @@ class Comparison:
             status, reason = "cancelled", "its turn had not come"
         elif any(each.cancelled for each in whole):
             status, reason = "cancelled", "it was ended before it had finished"
+        elif whole and whole[0].rows["status"].eq("error").any():
+            reason = str(whole[0].rows.query("status == 'error'")["error"].iloc[0])
         figures = [_figures(each) for each in whole]
         line: dict[str, Any] = {"status": status, "reason": reason, "rounds": len(whole)}
         line |= {name: int(figures[0][name]) if figures else 0 for name in ("ok", "failed")}

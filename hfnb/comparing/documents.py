@@ -29,7 +29,7 @@ def summary(comparison: Comparison) -> tuple[list[str], list[list[str]], list[st
         head.append(quality)
         for row in rows:
             found = of_candidate.get(row[0])
-            row.append("" if found is None else f"{found:.1%}")
+            row.append("" if found is None or math.isnan(found) else f"{found:.1%}")
     return head, rows, _notes(comparison)
 
 
@@ -63,7 +63,7 @@ def _notes(comparison: Comparison) -> list[str]:
         if line["status"] != "ok":
             notes.append(f"{label}: {line['status']}: {line['reason']}")
         elif line["failed"]:
-            notes.append(f"{label}: {line['failed']:,} rows failed")
+            notes.append(f"{label}: {line['failed']:,} rows failed, such as: {line['reason']}")
         if line["export_s"] > 0:
             notes.append(f"{label}: exported first, once, in {duration(line['export_s'])}")
     rounds = int(stats["rounds"].max()) if len(stats) else 0

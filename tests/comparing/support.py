@@ -70,7 +70,9 @@ def measured(outputs: list[str | None], rows_per_s: float = 1.0, **stats: Any) -
     }
     return Measured(
         outputs=outputs,
-        rows=pd.DataFrame({"latency_s": [0.1 * (at + 1) for at in range(len(outputs))]}),
+        rows=pd.DataFrame(
+            {"latency_s": [0.1 * (at + 1) for at in range(len(outputs))], "status": "ok"}
+        ),
         stats=known | stats,
         manifest={
             "hardware": {"processor": "a CPU", "cores": 2, "system": "Linux"},

@@ -90,7 +90,7 @@ def test_rows_that_fail_are_rows_without_an_answer(several: hfnb.Comparison) -> 
     assert several.data[PARTLY].isna().tolist() == [False, True, False]
     table = several.agreement.set_index(["candidate", "compared_with"])["rows"]
     assert (table[PLAIN, PARTLY], table[PLAIN, LOUD]) == (2, 3)
-    assert f"{PARTLY}: 1 rows failed" in repr(several)
+    assert f"{PARTLY}: 1 rows failed, such as: " in repr(several)
 
 
 def test_rounds_rotate_and_the_figures_are_medians_with_their_spread(
