@@ -81,7 +81,9 @@ def test_a_contest_counts_what_agrees_and_by_how_much(bench: Callable[[str], Any
     assert outcome.same == [4, None, 6]
     assert outcome.rows == 6
     assert outcome.ratio("hfnb") == 1.0
-    assert [line.count("|") for line in outcome.table().splitlines()[2:]] == [7] * 5
+    rows = outcome.table().splitlines()[4:]
+    assert [row.split(" | ")[0] for row in rows] == ["| wrong once", "| hfnb"]
+    assert "other rows" in contest.overhead("these", outcome, 2)
 
 
 def test_the_steps_of_the_profile_compute_every_token_once(bench: Callable[[str], Any]) -> None:
