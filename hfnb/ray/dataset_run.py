@@ -176,12 +176,12 @@ class DatasetRun:
         import ray
 
         none = lines_table(RowStore(0).table(pd.RangeIndex(0)))
-        data = ray.data.from_arrow_refs(self._refs) if self._refs else None
+        data = ray.data.from_arrow_refs(self._refs).drop_columns([REPORT]) if self._refs else None
+        if data is not None:  # whatever becomes of it: its lines are in this order
+            data.context.execution_options.preserve_order = True
         stats = self._tally.stats(no_stats(self._checked), time.perf_counter() - self._began)
         return DatasetResult(
-            ray.data.from_arrow(self._source.schema.empty_table())
-            if data is None
-            else data.drop_columns([REPORT]),
+            ray.data.from_arrow(self._source.schema.empty_table()) if data is None else data,
             ray.data.from_arrow_refs(self._lines) if self._lines else ray.data.from_arrow(none),
             dataclasses.replace(
                 stats,

@@ -96,7 +96,7 @@ def test_a_dataset_comes_back_as_a_dataset_in_its_order(cluster: Any) -> None:
     assert isinstance(there.data, ray.data.Dataset)
     frame, lines = there.to_pandas(), there.rows.to_pandas()
     assert list(frame.columns) == list(here.data.columns)
-    assert frame["output"].tolist() == here.data["output"].tolist()
+    pd.testing.assert_series_equal(frame["output"], here.data["output"], check_dtype=False)
     assert lines["status"].tolist() == here.rows["status"].tolist()
     assert there.errors["error"].tolist() == here.errors["error"].tolist()
     assert (there.complete, len(there), there.stats.ok) == (True, 200, here.stats.ok)
