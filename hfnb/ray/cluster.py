@@ -11,6 +11,7 @@ import psutil
 
 from hfnb.errors import MissingExtraError, OptionError
 from hfnb.ray.options import ClusterOptions
+from hfnb.ray.quiet import core_quiet
 
 _READING = 1
 """Cores beside those of the workers, for what reads and cuts their rows."""
@@ -48,7 +49,8 @@ def join(options: ClusterOptions) -> Workers:
     import ray
 
     if not ray.is_initialized():
-        _connect(options)
+        with core_quiet():
+            _connect(options)
     elif options.address not in (None, "auto", "local") and not _is_here(str(options.address)):
         raise OptionError(
             f"address={options.address!r}, and this process is on another Ray already. Leave "
@@ -89,8 +91,6 @@ def _fit(node: Mapping[str, float], cpus: int, gpus: float) -> int:
 def _connect(options: ClusterOptions) -> None:
     import ray
 
-    # Its core tells each worker's start as an error.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if options.runtime_env is not None:
         quiet["runtime_env"] = dict(options.runtime_env)

@@ -12,6 +12,7 @@ from hfnb.frame.result import RunResult, follow, follow_parts
 from hfnb.journal_file import default_path
 from hfnb.ray.cluster import Workers, check_ray, join
 from hfnb.ray.options import ClusterOptions
+from hfnb.ray.quiet import quiet
 from hfnb.ray.rows import ClusterRows, read_rows
 
 
@@ -44,7 +45,8 @@ class RayPlace:
 
         portable(checked.model)  # before a cluster is started
         workers = join(self._options)
-        return self._run(checked, display, workers, part_rows)
+        with quiet():
+            return self._run(checked, display, workers, part_rows)
 
     def _run(
         self, checked: Checked, display: Display, workers: Workers, part_rows: int | None

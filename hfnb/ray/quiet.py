@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -30,3 +31,22 @@ def quiet() -> Iterator[None]:
         context.enable_progress_bars = bars
         for each, level in shown:
             each.setLevel(level)
+
+
+@contextlib.contextmanager
+def core_quiet() -> Iterator[None]:
+    """Start Ray's core so that it says nothing but what is fatal.
+
+    It tells each worker's start as an error; told not to, it writes that it was, past Python's
+    ``sys.stderr``: so that line is dropped, too. What goes wrong is raised by Python all the same.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

@@ -11,7 +11,7 @@ from tests.needs import require
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# What a notebook needs beside Jupyter, and those that export and compare, which takes a minute.
+# What a notebook needs beside Jupyter, and those that export, compare and start a cluster: minutes.
 NEEDS = {
     "02-langchain": ["openvino", "structured"],
     "03-openvino": ["openvino"],
@@ -19,7 +19,7 @@ NEEDS = {
     "06-structured": ["structured"],
     "07-ray": ["ray"],
 }
-SLOW = {"03-openvino", "05-compare"}
+SLOW = {"03-openvino", "05-compare", "07-ray"}
 BINDER_BYTES = 2_000_000_000
 LARGE = {"07-ray"}  # each worker is a process with a model in it
 # What differs between two runs or two machines: figures, their units, the dtype that was chosen.
