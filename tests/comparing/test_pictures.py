@@ -58,7 +58,9 @@ def test_the_overview_tells_speed_quality_and_memory(found: Comparison) -> None:
 def test_names_are_beside_the_marks_not_upon_each_other(found: Comparison) -> None:
     figure = found.plot().figure
     figure.draw_without_rendering()
-    (legend,), (axes,) = figure.legends, figure.axes
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
     assert [each.get_text() for each in legend.get_texts()] == [
         "plain\n500 MB",
         "<small>\n500 MB",

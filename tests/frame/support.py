@@ -46,8 +46,9 @@ def prompts_of_column(values: Any, template: str = "<{x}>", **options: Any) -> l
 
 
 def workers() -> list[str]:
-    """Return the threads of runs that have not ended."""
-    return [each.name for each in threading.enumerate() if each.name.startswith("hfnb-")]
+    """Return the threads of runs that have not ended; a panel's is for the whole process."""
+    names = [each.name for each in threading.enumerate()]
+    return [each for each in names if each.startswith("hfnb-") and each != "hfnb-panel"]
 
 
 def said(request: Request) -> list[tuple[str, str]]:

@@ -7,6 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+import pytest
+
 import hfnb
 from hfnb.engines.registry import load_engine
 from hfnb.engines.torch_engine import TorchEngine
@@ -18,6 +21,7 @@ from tests.tiny_models import build_tiny_model
 if TYPE_CHECKING:
     from hfnb.engines.openvino_engine import OpenVINOEngine
 
+_MEMORY = 2_000_000_000
 _PLACES = {
     "numbers-fr": Path(hfnb.__file__).parent / "demo" / "numbers-fr",
     "tiny-t5": Path(hfnb.__file__).parent / "demo" / "tiny-t5",
@@ -44,9 +48,15 @@ def exported(name: str, weight_format: str | None = None) -> Path:
 
 
 def load(folder: Path, *, reproducible: bool = True, **options: Any) -> Any:
-    """Load an exported folder into an engine of its own."""
+    """Load an exported folder into an engine of its own, with little memory for keys and values.
+
+    All engines stay until the end. With the share of the machine's memory that each takes else,
+    their stores, which lie side by side, are larger than the machine, and Linux refuses to fork.
+    """
     spec = ModelSpec(str(folder), backend="openvino", reproducible=reproducible, **options)
-    return load_engine(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEM_LIMIT", str(psutil.Process().memory_info().rss + _MEMORY))
+        return load_engine(spec)
 
 
 @cache
