@@ -168,8 +168,8 @@ class Clock:
         return timed
 
 
-_READING = """How to read it: hfnb's own part is what the first line gives to all but `step()`; to be
-quicker there can win no more than that. Inside of a step the matrix products run as fast as the
+_READING = """How to read it: hfnb's own part is what the first line gives to all but `step()`; to
+be quicker there can win no more than that. Inside of a step the matrix products run as fast as the
 same products alone, which is what the arithmetic floor counts; attention, the time between kernels
 and scheduling come on top of it, and belong to OpenVINO and OpenVINO GenAI. In steps of few rows
 the products themselves are slower, alone too: the weights are read once for each step, however few
