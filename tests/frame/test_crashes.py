@@ -2,7 +2,6 @@
 
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -198,23 +197,25 @@ print(len(caught), engine.calls, *(each.message for each in caught))
 """
 
 
-def run_small(journal: Path, **options: Any) -> str:
+LIMIT = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+"""
+
+
+def run_small(journal: Path, before: str = "") -> str:
     done = subprocess.run(
-        [sys.executable, "-c", SMALL, str(journal)],
+        [sys.executable, "-c", before + SMALL, str(journal)],
         capture_output=True,
         text=True,
         check=False,
-        **options,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_a_file_that_may_not_grow_stops_nothing(tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-
-    said = run_small(tmp_path / "journal", preexec_fn=limit)
+    said = run_small(tmp_path / "journal", before=LIMIT)
     assert said.startswith("1 3000 ")
     assert "goes on without it" in said
     warned, calls, *_ = run_small(tmp_path / "journal").split()
