@@ -204,6 +204,33 @@ class RunStats:
         return html_figures(self.lines(), name="hfnb-stats")
 
 
+def of_rows(store: RowStore) -> dict[str, Any]:
+    """Return the figures that a run's rows tell, by their names in `RunStats`."""
+    import numpy as np
+
+    tokens_in, tokens_out = store.tokens()
+    shortened, lost = store.shortened()
+    latencies = store.latencies()
+    p50, p95 = np.percentile(latencies, [50, 95]).tolist() if len(latencies) else (None, None)
+    return {
+        "rows": store.size,
+        "ok": store.count("ok"),
+        "failed": store.count("error"),
+        "skipped": store.count("skipped"),
+        "cancelled": store.count("cancelled"),
+        "cut_off": store.cut_off(),
+        "from_journal": store.came_from("journal"),
+        "duplicates": store.came_from("duplicate"),
+        "shortened": shortened,
+        "tokens_lost": lost,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "latency_p50_s": p50,
+        "latency_p95_s": p95,
+        "latency_shared": store.shared(),
+    }
+
+
 def stats_of(
     store: RowStore,
     work: Work,
@@ -214,35 +241,15 @@ def stats_of(
     chat: bool,
 ) -> RunStats:
     """Return the figures of a run, by what is known of its rows and of the engine's work."""
-    import numpy as np
-
     wall = max(wall_s, 1e-9)
-    tokens_in, tokens_out = store.tokens()
     answered, tokens_computed = store.computed()
-    latencies = store.latencies()
-    p50, p95 = np.percentile(latencies, [50, 95]).tolist() if len(latencies) else (None, None)
     computed = work.prompt_tokens + work.padding_tokens
-    shortened, lost = store.shortened()
     return RunStats(
-        rows=store.size,
-        ok=store.count("ok"),
-        failed=store.count("error"),
-        skipped=store.count("skipped"),
-        cancelled=store.count("cancelled"),
-        cut_off=store.cut_off(),
-        from_journal=store.came_from("journal"),
-        duplicates=store.came_from("duplicate"),
-        shortened=shortened,
-        tokens_lost=lost,
+        **of_rows(store),
         load_s=info.load_s,
         wall_s=wall,
         rows_per_s=answered / wall,
-        tokens_in=tokens_in,
-        tokens_out=tokens_out,
         tokens_per_s=tokens_computed / wall,
-        latency_p50_s=p50,
-        latency_p95_s=p95,
-        latency_shared=store.shared(),
         padding=work.padding_tokens / computed if computed else 0.0,
         shared_tokens=work.shared_tokens,
         peak_rss_bytes=memory.peak_bytes,

@@ -19,7 +19,7 @@ from hfnb.frame.store import RowStore
 from hfnb.ray.board import Under
 from hfnb.ray.cluster import Workers
 from hfnb.ray.flow import Block, Flow
-from hfnb.ray.none import no_stats
+from hfnb.ray.no_stats import no_stats
 from hfnb.ray.report import REPORT, from_bytes
 from hfnb.ray.rows import ClusterRows
 from hfnb.ray.sizing import rows_of_a_block

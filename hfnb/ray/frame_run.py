@@ -14,12 +14,12 @@ import numpy as np
 from hfnb.frame.job import Job
 from hfnb.frame.prepare import Checked
 from hfnb.frame.progress import Display, Progress
-from hfnb.frame.stats import RunStats
+from hfnb.frame.stats import RunStats, of_rows
 from hfnb.frame.store import RowStore
 from hfnb.ray.board import Under
 from hfnb.ray.cluster import Workers
 from hfnb.ray.flow import Block, Flow
-from hfnb.ray.none import no_stats
+from hfnb.ray.no_stats import no_stats
 from hfnb.ray.pickles import dumps
 from hfnb.ray.sizing import prompt_bytes, rows_of_a_block
 from hfnb.ray.tally import Tally
@@ -126,25 +126,7 @@ class FrameRun:
     def stats(self) -> RunStats:
         """Return what is measured by now: of the rows over all, of the work over all workers."""
         stats = self._tally.stats(no_stats(self._checked), self.progress().elapsed_s)
-        store = self.store
-        tokens_in, tokens_out = store.tokens()
-        latencies = store.latencies()
-        p50, p95 = np.percentile(latencies, [50, 95]).tolist() if len(latencies) else (None, None)
-        return dataclasses.replace(
-            stats,
-            rows=store.size,
-            ok=store.count("ok"),
-            failed=store.count("error"),
-            skipped=store.count("skipped"),
-            cancelled=store.count("cancelled"),
-            cut_off=store.cut_off(),
-            from_journal=store.came_from("journal"),
-            duplicates=store.came_from("duplicate"),
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            latency_p50_s=p50,
-            latency_p95_s=p95,
-        )
+        return dataclasses.replace(stats, **of_rows(self.store))
 
     def _dataset(self) -> Any:
         """Return the rows as a Dataset: a cell with the pickled rows for each block."""
