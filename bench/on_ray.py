@@ -13,14 +13,14 @@ TITLE = "On a Ray cluster"
 ROWS = 400_000
 PART = 4096
 SIZES = (1_000_000, 10_000_000)
-_PROMPTS = 600
+_PROMPTS = 40_000
 
 _START = """
 import json, os, resource, sys, time
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import hfnb, pandas as pd, ray
 def start():
-    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False,
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
              logging_level="ERROR")
 def tell(**figures):
     figures["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

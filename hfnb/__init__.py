@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hfnb.comparing.recommend import recommend
     from hfnb.comparing.recommendation import Recommendation
     from hfnb.engines.echo import EchoEngine
-    from hfnb.errors import HfnbError, JournalWarning, TightMemoryWarning
+    from hfnb.errors import HfnbError, JournalWarning, SmallClusterWarning, TightMemoryWarning
     from hfnb.estimating import Estimate, estimate
     from hfnb.exporting import export, exports
     from hfnb.frame.parts_result import PartsResult
@@ -56,6 +56,7 @@ _HOMES = {
     "Recommendation": "hfnb.comparing.recommendation",
     "RunResult": "hfnb.frame.result",
     "RunStats": "hfnb.frame.stats",
+    "SmallClusterWarning": "hfnb.errors",
     "TightMemoryWarning": "hfnb.errors",
     "compare": "hfnb.comparing.compare",
     "devices": "hfnb.machine",
@@ -92,6 +93,7 @@ __all__ = [
     "Recommendation",
     "RunResult",
     "RunStats",
+    "SmallClusterWarning",
     "TightMemoryWarning",
     "compare",
     "devices",

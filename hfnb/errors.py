@@ -15,6 +15,7 @@
 
     JournalWarning            the journal can't be used; the run goes on without it
     TightMemoryWarning        a model that only just fits beside those in memory
+    SmallClusterWarning       a Ray cluster with too few cores for a run
 
 ``OptionError`` and ``TemplateError`` are also ``ValueError``, ``ModelNotFoundError`` is also
 ``LookupError``, and ``MissingExtraError`` is also ``ImportError``, so that code which catches the
@@ -99,6 +100,10 @@ class JournalWarning(UserWarning):
 
 class TightMemoryWarning(UserWarning):
     """A model that is being loaded only just fits beside those that are in memory."""
+
+
+class SmallClusterWarning(UserWarning):
+    """A Ray cluster has too few cores for a run, which waits until there are more."""
 
 
 def closest(name: object, known: Iterable[object]) -> str:

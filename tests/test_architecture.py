@@ -68,6 +68,7 @@ GIVEN = {
     "Recommendation",
     "RunResult",
     "RunStats",
+    "SmallClusterWarning",
     "TightMemoryWarning",
 }
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import psutil
 
-from hfnb.errors import MissingExtraError, OptionError
+from hfnb.errors import MissingExtraError, OptionError, SmallClusterWarning
 from hfnb.ray.options import ClusterOptions
 from hfnb.ray.quiet import core_quiet
 
-_READING = 1
-"""Cores beside those of the workers, for what reads and cuts their rows."""
+_FOR_ROWS = 2
+"""Cores beside those of the workers: one for what reads rows, one for what cuts them into blocks.
+What reads keeps its core while nobody takes what it has, so with a single core both would wait for
+each other forever."""
 
 
 class Workers(NamedTuple):
@@ -38,8 +42,12 @@ def check_ray() -> None:
         )
 
 
-def join(options: ClusterOptions) -> Workers:
+def join(options: ClusterOptions, *, reading: bool) -> Workers:
     """Join a cluster, or start a local one, and see which workers fit.
+
+    Args:
+        options: What was asked for.
+        reading: Whether rows are read on the cluster, rather than sent from this process.
 
     Raises:
         OptionError: No cluster is at the address, this process is on another one, or a worker is
@@ -58,14 +66,19 @@ def join(options: ClusterOptions) -> Workers:
         )
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
     there = [each["Resources"] for each in nodes if each["Alive"]]
-    return workers_on(there, options)
+    workers = workers_on(there, options)
+    cores = int(sum(each.get("CPU", 0) for each in there))
+    needed = workers.least * workers.num_cpus + (_FOR_ROWS if reading else 0)
+    if cores < needed:
+        warnings.warn(_few(cores, needed, workers), SmallClusterWarning, stacklevel=2)
+    return workers
 
 
 def workers_on(nodes: list[Mapping[str, float]], options: ClusterOptions) -> Workers:
     """Return the workers for a cluster.
 
-    Where it has GPUs, each worker gets one; else the cores of the smallest node but one, which is
-    left to what reads the rows.
+    Where it has GPUs, each worker gets one; else the cores of the smallest node, shared with the
+    others that have to be on it, without some that are left to what reads and cuts the rows.
 
     Args:
         nodes: The resources of each node.
@@ -76,10 +89,26 @@ def workers_on(nodes: list[Mapping[str, float]], options: ClusterOptions) -> Wor
     if gpus is None:
         gpus = 1.0 if with_gpus else 0.0
     cores = [int(each["CPU"]) for each in nodes if each.get("CPU", 0) >= 1] or [1]
-    cpus = options.num_cpus or (1 if gpus else max(1, min(cores) - _READING))
+    cpus = options.num_cpus or (1 if gpus else _share(cores, options.least))
     fit = sum(_fit(each, cpus, gpus) for each in nodes)
     most = options.most or max(options.least, fit, 1)
     return Workers(options.least, most, cpus, float(gpus))
+
+
+def _share(cores: list[int], workers: int) -> int:
+    """Return the cores of a worker, where so many workers have to fit on nodes of so many cores."""
+    left = min(cores) - math.ceil(_FOR_ROWS / len(cores))
+    return max(1, left // math.ceil(workers / len(cores)))
+
+
+def _few(cores: int, needed: int, workers: Workers) -> str:
+    each, reading = workers.num_cpus, needed - workers.least * workers.num_cpus
+    beside = f", and {reading} to read the rows and cut them into blocks" if reading else ""
+    return (
+        f"The cluster has {cores} cores now, and this run needs {needed}: {each} for each of "
+        f"{workers.least} workers{beside}. It waits until the cluster has grown. Where it can't "
+        "grow, interrupt, and ask for fewer workers (concurrency=...) or cores (num_cpus=...)."
+    )
 
 
 def _fit(node: Mapping[str, float], cpus: int, gpus: float) -> int:
@@ -117,7 +146,8 @@ def _connect(options: ClusterOptions) -> None:
             f"num_cpus={options.num_cpus} is more than the {cores} cores of this machine, on which "
             "a local Ray would be started. Ask for fewer, or join a cluster (address=...)."
         )
-    ray.init(address="local", num_cpus=cores + _READING, include_dashboard=False, **quiet)
+    asked = max(cores, options.least * (options.num_cpus or 1))
+    ray.init(address="local", num_cpus=asked + _FOR_ROWS, include_dashboard=False, **quiet)
 
 
 def _is_here(address: str) -> bool:

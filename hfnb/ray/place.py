@@ -44,7 +44,8 @@ class RayPlace:
         from hfnb.ray.model import portable
 
         portable(checked.model)  # before a cluster is started
-        workers = join(self._options)
+        reading = isinstance(checked.given.source, ClusterRows)
+        workers = join(self._options, reading=reading)
         with quiet():
             return self._run(checked, display, workers, part_rows)
 

@@ -9,7 +9,7 @@ import pytest
 
 import hfnb
 from hfnb.errors import MissingExtraError
-from hfnb.ray.cluster import workers_on
+from hfnb.ray.cluster import join, workers_on
 from hfnb.ray.options import ClusterOptions
 from hfnb.ray.sizing import BLOCK_TOKENS, rows_of_a_block
 from hfnb.spec import GenerationSpec
@@ -86,10 +86,23 @@ def test_each_worker_gets_a_gpu_where_there_are_some() -> None:
     assert workers_on(nodes, ClusterOptions(num_gpus=0, num_cpus=16)).most == 6
 
 
-def test_without_gpus_a_worker_leaves_a_core_to_what_reads_the_rows() -> None:
+def test_without_gpus_workers_leave_cores_to_what_reads_and_cuts_the_rows() -> None:
     assert workers_on([{"CPU": 8.0}, {"CPU": 16.0}], ClusterOptions()) == (1, 3, 7, 0.0)
     assert workers_on([{"CPU": 1.0}], ClusterOptions()) == (1, 1, 1, 0.0)
+    assert workers_on([{"CPU": 8.0}], ClusterOptions.of({"concurrency": 2})) == (2, 2, 3, 0.0)
+    assert workers_on([{"CPU": 8.0}] * 2, ClusterOptions.of({"concurrency": 4})) == (4, 4, 3, 0.0)
     assert workers_on([{"CPU": 8.0}], ClusterOptions.of({"concurrency": (2, 5)}))[:2] == (2, 5)
+
+
+def test_a_cluster_without_cores_to_read_with_is_told_before_the_run_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 3.0}}])
+    options = ClusterOptions.of({"concurrency": 2, "num_cpus": 1})
+    assert join(options, reading=False).least == 2  # rows of a frame are read here
+    with pytest.warns(hfnb.SmallClusterWarning, match="has 3 cores now, and this run needs 4"):
+        join(options, reading=True)
 
 
 def test_blocks_have_as_many_tokens_whatever_the_rows_are_like() -> None:

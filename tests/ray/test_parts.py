@@ -10,6 +10,7 @@ import pytest
 
 import hfnb
 from hfnb.frame.progress import Progress
+from tests.ray.conftest import STORE
 from tests.ray.support import ON, Noting, assert_same, echo, fails, mixed
 
 PROMPT = "{i}: {text}"
@@ -24,6 +25,11 @@ def written(folder: Path, df: pd.DataFrame, files: int = 3) -> str:
         table = pa.Table.from_pandas(piece, preserve_index=False)
         pq.write_table(table, folder / f"{number}.parquet", row_group_size=17)
     return str(folder / "*.parquet")
+
+
+def len_of(prompt: str) -> str:
+    """Answer with how long a prompt is."""
+    return str(len(prompt))
 
 
 def test_parts_are_those_of_a_local_run_and_either_goes_on_with_the_other_s(
@@ -100,6 +106,22 @@ def test_a_dataset_comes_back_as_a_dataset_in_its_order(cluster: Any) -> None:
     assert lines["status"].tolist() == here.rows["status"].tolist()
     assert there.errors["error"].tolist() == here.errors["error"].tolist()
     assert (there.complete, len(there), there.stats.ok) == (True, 200, here.stats.ok)
+
+
+@pytest.mark.slow
+def test_a_file_larger_than_the_object_store_goes_through(cluster: Any, tmp_path: Path) -> None:
+    """What reads it waits, and keeps its core, while the workers are busy; what cuts needs one too.
+
+    With less than two cores beside the workers', such a file would stand still for ever.
+    """
+    table = pa.table({"text": ["word " * 800] * 150_000})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=1000)
+    assert table.nbytes > 1.5 * 2 * STORE
+    options: dict[str, Any] = {"out": tmp_path / "out", "part_rows": 2000, "journal": False}
+    result = hfnb.run(
+        tmp_path / "in.parquet", "{text}", echo(answer=len_of), max_new_tokens=4, **options, **ON
+    )
+    assert (result.complete, result.stats.ok) == (True, len(table))
 
 
 @pytest.mark.slow
