@@ -20,7 +20,7 @@ import json, os, sys, threading, time
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import hfnb, pandas as pd, psutil, ray
 class Own(threading.Thread):
-    """The most bytes that the driver, and a worker, has for itself alone (USS), twice a second."""
+    # The most bytes that the driver, and a worker, has for itself alone (USS), twice a second.
     def __init__(self):
         super().__init__(daemon=True)
         self.driver = self.worker = 0
