@@ -129,7 +129,7 @@ def test_a_schema_and_a_polars_frame_come_back_as_from_a_local_run(cluster: Any)
 
 
 @pytest.mark.slow
-def test_workers_are_added_while_blocks_wait(cluster: Any, tmp_path: Path) -> None:
+def test_workers_are_added_while_blocks_wait(cluster: Any, tmp_path: Any) -> None:
     note = Noting(tmp_path / "asked")
     slow = echo(answer=note, delay_s=0.05)
     between = {**ON, "concurrency": (1, 2)}
