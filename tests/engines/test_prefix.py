@@ -52,8 +52,8 @@ def tokens_of(engine: TorchEngine, prompts: list[str]) -> int:
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=7), max_size=9))
 def test_what_is_shared_saves_no_less_than_any_one_prefix_would(prompts: list[list[int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefixes, "_LEAST_TOKENS", 1)
-        patch.setattr(prefixes, "_LEAST_SAVED", 1)
+        for name in ("_LEAST_TOKENS", "_SMALL", "_COST"):
+            patch.setattr(prefixes, name, 1)
         runs = shared_runs(prompts)
     members = [i for run in runs for i in run.members]
     assert len(members) == len(set(members))
