@@ -8,12 +8,11 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 _LEAST_TOKENS = 8
-"""A shorter prefix is not worth a forward pass of its own ..."""
-_COST = 256
-"""... nor is one that saves fewer prompt tokens over all of its rows: each costs about as much ..."""
+"""A shorter prefix is not worth a place of its own: each step reads it apart from the rest ..."""
 _SMALL, _LEAST_SHARE = 32, 0.25
-"""... nor, where it is shorter than this, one that is less than a part of its rows' prompts: to read
-it apart from the other tokens costs each step of these rows something too."""
+"""... nor is one shorter than `_SMALL` that saves less than this share of its rows' prompts."""
+_COST = 256
+"""What a prefix costs, in prompt tokens: it has to save more over all of its rows."""
 
 
 class Prefix:

@@ -76,6 +76,21 @@ def test_two_longer_prefixes_are_taken_in_place_of_the_one_that_both_begin_with(
     assert [run.length for run in runs] == [100]
 
 
+def test_a_short_prefix_is_chosen_where_it_is_much_of_the_prompts() -> None:
+    head = list(range(8))
+    short = [[*head, 100 + row, *range(200, 211)] for row in range(100)]
+    assert [run.length for run in shared_runs(short)] == [8]
+    longer = [[*head, 100 + row, *range(200, 230)] for row in range(100)]
+    assert shared_runs(longer) == []
+    assert shared_runs(short[:30]) == []  # it saves less than a forward pass costs
+
+
+def test_one_prefix_is_taken_in_place_of_several_that_are_hardly_longer() -> None:
+    head = list(range(8))
+    prompts = [[*head, digit, 100 + row] for digit in range(9) for row in range(100)]
+    assert [(run.length, len(run.members)) for run in shared_runs(prompts)] == [(8, 900)]
+
+
 def test_thousands_of_prompts_that_are_prefixes_of_each_other_are_no_trouble() -> None:
     chain = [list(range(length)) for length in range(1, 2000)]
     runs = shared_runs(chain)
