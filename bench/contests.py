@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import tried
 from contest import Outcome, contest, overhead
 from peers import (
     CTRANSLATE2,
@@ -97,6 +98,7 @@ SECTIONS = {
             Match("PyTorch", SHORT, _TORCH, {SORTED: 2.0, GENERATE_BATCH: 1.0}, 2),
             Match("OpenVINO", SHORT, _OPENVINO, {OPTIMUM: 1.0, GENAI: 1.0}, 5),
         ],
+        tried.SHORT,
     ),
     "stopped": Section(
         "Short prompts, answers that a stop string ends",
@@ -137,6 +139,7 @@ SECTIONS = {
             Match("PyTorch", CHAT, _TORCH, {LANGCHAIN: 3.0, GENERATE_BATCH: 1.0}, 3),
             Match("OpenVINO", CHAT, _OPENVINO, {LANGCHAIN_OPENVINO: 3.5, GENAI: 1.0}, 5),
         ],
+        tried.CHAT,
     ),
     "half_billion": Section(
         "A model of 500 M parameters",

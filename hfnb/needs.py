@@ -148,7 +148,7 @@ def with_openvino(
         compute=sizes.bytes_to_compute(config, computed),
         logits=2 * 4 * sizes.vocabulary(config),
         pass_tokens=batches.openvino_step_tokens(parameters),
-        rows=batches.OPENVINO_ROWS,
+        rows=batches.openvino_rows(parameters),
         export=export,
         disk=disk,
     )

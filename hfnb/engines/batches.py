@@ -6,8 +6,10 @@ PREFILL_TOKENS = 2048
 """Prompt tokens that PyTorch computes in one forward pass on a CPU, padding included ..."""
 PREFILL_TOKENS_ELSEWHERE = 16384
 """... and elsewhere, unless one row alone has more."""
-OPENVINO_ROWS = 64
-"""Rows that OpenVINO decodes together."""
+_ROWS, _MOST_ROWS = 64, 256
+"""Rows that are decoded together: of a model whose arithmetic is most of a step, and of others."""
+_TINY = 20_000_000
+"""The most parameters of a model whose steps cost what starting them costs."""
 _STEP_TOKENS = 512
 """Tokens, of prompts and of answers, in one step of OpenVINO's, which nothing can interrupt."""
 _SMALL_STEP_TOKENS = 1024
@@ -24,8 +26,13 @@ def torch_rows(device: str, parameters: int) -> int:
     million parameters on a CPU, more for a smaller one; an accelerator takes more.
     """
     if device != "cpu":
-        return 256
-    return 256 if parameters < 20_000_000 else 64
+        return _MOST_ROWS
+    return _MOST_ROWS if parameters < _TINY else _ROWS
+
+
+def openvino_rows(parameters: int) -> int:
+    """Return how many rows OpenVINO decodes together; see `torch_rows`."""
+    return _MOST_ROWS if parameters < _TINY else _ROWS
 
 
 def prefill_tokens(device: str) -> int:

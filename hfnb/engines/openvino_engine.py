@@ -163,7 +163,7 @@ class OpenVINOEngine:
             generation,
             options,
             GenAISettings(generation, options),
-            most_rows=batches.OPENVINO_ROWS
+            most_rows=batches.openvino_rows(self.info.parameters)
             if batch_size == "auto"
             else min(batch_size, _MOST_ROWS),
             cancel=threading.Event() if cancel is None else cancel,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
-_LEAST_TOKENS = 32
-"""A shorter prefix is not worth a forward pass of its own."""
-_LEAST_SAVED = 256
-"""Nor is one that saves fewer prompt tokens over all of its rows."""
+_LEAST_TOKENS = 8
+"""A shorter prefix is not worth a place of its own: each step reads it apart from the rest ..."""
+_SMALL, _LEAST_SHARE = 32, 0.25
+"""... nor is one shorter than `_SMALL` that saves less than this share of its rows' prompts."""
+_COST = 256
+"""What a prefix costs, in prompt tokens: it has to save more over all of its rows."""
 
 
 class Prefix:
@@ -43,7 +46,7 @@ def shared_runs(prompts: Sequence[list[int]]) -> list[Run]:
     In lexicographic order, prompts that begin alike stand next to each other, and what all of a run
     share is the least that any two neighbours in it do. Runs lie within one another as prefixes
     do: from the inside out, each is taken in place of the runs inside of it where it saves more
-    prompt tokens than they.
+    prompt tokens than they, less what each of them costs.
 
     Args:
         prompts: The tokens of each prompt.
@@ -59,6 +62,7 @@ def shared_runs(prompts: Sequence[list[int]]) -> list[Run]:
         []
     """
     order = sorted(range(len(prompts)), key=lambda i: prompts[i])
+    tokens_before = [0, *accumulate(len(prompts[i]) for i in order)]
     chosen: list[_Span] = []
     open_spans: list[_Span] = []
     for end in range(1, len(order) + 1):
@@ -70,7 +74,7 @@ def shared_runs(prompts: Sequence[list[int]]) -> list[Run]:
             inner = open_spans.pop()
             inner.saved += span.saved
             if inner.length > common:
-                inner.close(end, chosen)
+                inner.close(end, chosen, tokens_before[end] - tokens_before[inner.begin])
             span = _Span(inner.begin, common, inner.chosen_before, inner.saved)
         open_spans.append(span)
     return [Run([order[i] for i in range(each.begin, each.end)], each.length) for each in chosen]
@@ -85,14 +89,22 @@ class _Span:
     chosen_before: int
     """How many runs were chosen before those inside it."""
     saved: int = 0
-    """The tokens that the runs inside it save."""
+    """The tokens that the runs inside it save, less what they cost."""
     end: int = 0
 
-    def close(self, end: int, chosen: list[_Span]) -> None:
-        """End before a prompt that shares less; be chosen if that saves more."""
+    def close(self, end: int, chosen: list[_Span], tokens: int) -> None:
+        """End before a prompt that shares less; be chosen if that saves more.
+
+        Args:
+            end: Where that prompt stands.
+            chosen: Those that were chosen by now.
+            tokens: How many tokens all prompts in it have.
+        """
         self.end = end
         saved = self.length * (end - self.begin - 1)
-        if self.length >= _LEAST_TOKENS and saved >= max(_LEAST_SAVED, self.saved):
+        long = self.length >= _SMALL or saved >= _LEAST_SHARE * tokens
+        saved -= _COST
+        if self.length >= _LEAST_TOKENS and long and saved >= max(0, self.saved):
             del chosen[self.chosen_before :]
             chosen.append(self)
             self.saved = saved

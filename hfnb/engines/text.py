@@ -23,6 +23,8 @@ class TextDecoder:
     ) -> None:
         self._decode = decode
         self._dropped = dropped
+        self._context: tuple[list[int], int] = ([], 0)
+        """The last context, and the length of its text: that of chat prompts is always the same."""
 
     def __call__(self, ids: Sequence[int]) -> str:
         """Return the text of tokens."""
@@ -32,8 +34,12 @@ class TextDecoder:
 
     def new(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
         """Return the text that new tokens add to a prompt."""
-        context = list(prompt_ids[-_CONTEXT:])
-        return self([*context, *new_ids])[len(self(context)) :]
+        ids = list(prompt_ids[-_CONTEXT:])
+        known, length = self._context
+        if ids != known:
+            length = len(self(ids))
+            self._context = (ids, length)
+        return self([*ids, *new_ids])[length:]
 
 
 class GrowingText:

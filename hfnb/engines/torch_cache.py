@@ -160,13 +160,16 @@ class RowCache(Cache):
         `order_after_keep` says which row then stands where.
         """
         order = order_after_keep(rows)
+        self.torn = True
         if order:
-            for layer in self._layers:
-                keep_rows(layer.keys, order)
-                keep_rows(layer.values, order)
+            moves = moves_of(order, self._layers[0].keys.device)
+            for layer in self._layers:  # nothing was written beyond the last column
+                keep_rows(layer.keys[:, :, : self._window.right], moves)
+                keep_rows(layer.values[:, :, : self._window.right], moves)
         self.lengths = [self.lengths[source] for source in order]
         self._window.rows = len(order)
         self._trim()
+        self.torn = False
 
     def shrink(self) -> None:
         """Give back the memory of rows that have gone."""
@@ -246,12 +249,30 @@ def order_after_keep(rows: Sequence[int]) -> list[int]:
     return [place if place in stay else next(movers) for place in range(count)]
 
 
-def keep_rows(tensor: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
-    """Move a tensor's rows in place as `order_after_keep` says; return those that are kept."""
-    for target, source in enumerate(order):
-        if target != source:
-            tensor[target] = tensor[source]
-    return tensor[: len(order)]
+Moves = tuple[torch.Tensor, torch.Tensor]
+
+
+def moves_of(order: Sequence[int], device: torch.device) -> Moves:
+    """Return the places that get another row, and where these rows stand until then.
+
+    Example:
+        >>> moves_of([0, 3, 2], torch.device("cpu"))
+        (tensor([1]), tensor([3]))
+    """
+    places = [place for place, source in enumerate(order) if place != source]
+    sources = [order[place] for place in places]
+    return (
+        torch.tensor(places, dtype=torch.long, device=device),
+        torch.tensor(sources, dtype=torch.long, device=device),
+    )
+
+
+def keep_rows(tensor: torch.Tensor, moves: Moves) -> torch.Tensor:
+    """Move a tensor's rows in place, all at once; return the tensor."""
+    places, sources = moves
+    if len(places):
+        tensor[places] = tensor[sources]
+    return tensor
 
 
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

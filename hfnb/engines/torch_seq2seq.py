@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
-from hfnb.engines.torch_cache import RowCache, keep_rows, order_after_keep
+from hfnb.engines.torch_cache import RowCache, keep_rows, moves_of, order_after_keep
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_plan import Planner
 from hfnb.engines.torch_sampling import choose, stopped_by_grammar
@@ -73,12 +73,13 @@ class _Group:
     def keep(self, going: Sequence[int]) -> None:
         order = order_after_keep(going)
         self._own.keep(going)
+        moves, count = moves_of(order, self._mask.device), len(order)
         layers: Sequence[Any] = self._cross.layers
         for layer in layers:
-            layer.keys = keep_rows(layer.keys, order)
-            layer.values = keep_rows(layer.values, order)
-        self._mask = keep_rows(self._mask, order)
-        self._source = keep_rows(self._source, order)
+            layer.keys = keep_rows(layer.keys, moves)[:count]
+            layer.values = keep_rows(layer.values, moves)[:count]
+        self._mask = keep_rows(self._mask, moves)[:count]
+        self._source = keep_rows(self._source, moves)[:count]
         self.last = self.last[order]
         self.rows = [self.rows[i] for i in order]
 

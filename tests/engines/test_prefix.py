@@ -52,8 +52,8 @@ def tokens_of(engine: TorchEngine, prompts: list[str]) -> int:
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=7), max_size=9))
 def test_what_is_shared_saves_no_less_than_any_one_prefix_would(prompts: list[list[int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefixes, "_LEAST_TOKENS", 1)
-        patch.setattr(prefixes, "_LEAST_SAVED", 1)
+        for name in ("_LEAST_TOKENS", "_SMALL", "_COST"):
+            patch.setattr(prefixes, name, 1)
         runs = shared_runs(prompts)
     members = [i for run in runs for i in run.members]
     assert len(members) == len(set(members))
@@ -74,6 +74,21 @@ def test_two_longer_prefixes_are_taken_in_place_of_the_one_that_both_begin_with(
     assert sorted(run.length for run in runs) == [301, 301]
     runs = shared_runs([[*task[:103], 5000 + row] for row in range(4) for task in tasks])
     assert [run.length for run in runs] == [100]
+
+
+def test_a_short_prefix_is_chosen_where_it_is_much_of_the_prompts() -> None:
+    head = list(range(8))
+    short = [[*head, 100 + row, *range(200, 211)] for row in range(100)]
+    assert [run.length for run in shared_runs(short)] == [8]
+    longer = [[*head, 100 + row, *range(200, 230)] for row in range(100)]
+    assert shared_runs(longer) == []
+    assert shared_runs(short[:30]) == []  # it saves less than a forward pass costs
+
+
+def test_one_prefix_is_taken_in_place_of_several_that_are_hardly_longer() -> None:
+    head = list(range(8))
+    prompts = [[*head, digit, 100 + row] for digit in range(9) for row in range(100)]
+    assert [(run.length, len(run.members)) for run in shared_runs(prompts)] == [(8, 900)]
 
 
 def test_thousands_of_prompts_that_are_prefixes_of_each_other_are_no_trouble() -> None:

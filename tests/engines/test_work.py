@@ -113,6 +113,20 @@ def test_a_long_prefix_is_computed_once(llama: TorchEngine, shapes: Shapes) -> N
     assert shapes[-(NEW - 1) :] == [(64, 1)] * (NEW - 1)
 
 
+def test_what_short_prompts_begin_with_is_computed_once(llama: TorchEngine, shapes: Shapes) -> None:
+    prefix = "What is the number "
+    prompts, work = [f"{prefix}{each} in french?" for each in range(1000, 1064)], Work()
+    found = texts(llama, prompts, max_new_tokens=NEW, min_new_tokens=NEW, work=work)
+    total, shared = tokens_of(llama, prompts), llama.count_tokens(prefix)
+    assert work.shared_tokens >= (shared - 1) * (len(prompts) - 1)
+    assert work.prompt_tokens + work.shared_tokens == total
+    assert work.forwards == len(shapes) == 1 + work.batches + NEW - 1
+    assert shapes[-(NEW - 1) :] == [(64, 1)] * (NEW - 1)
+    assert found[::16] == [
+        reference(llama, each, max_new_tokens=NEW, min_new_tokens=NEW) for each in prompts[::16]
+    ]
+
+
 def test_duplicates_cost_nothing(llama: TorchEngine, shapes: Shapes) -> None:
     unique = prompts_of(16, 8, 60)
     found: list[Shapes] = []

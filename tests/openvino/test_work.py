@@ -47,3 +47,11 @@ def test_long_prompts_take_no_more_steps_than_their_tokens_need() -> None:
     texts(engine("llama"), prompts, max_new_tokens=NEW, min_new_tokens=NEW, work=work)
     most = batches.openvino_step_tokens(engine("llama").info.parameters)
     assert work.forwards <= -(-work.prompt_tokens // most) + NEW
+
+
+def test_a_tiny_model_decodes_more_rows_together() -> None:
+    prompts, work = prompts_of(200, 4, 8), Work()
+    texts(engine("llama"), prompts, max_new_tokens=NEW, min_new_tokens=NEW, work=work)
+    most = batches.openvino_step_tokens(engine("llama").info.parameters)
+    assert work.batch_rows == len(prompts)
+    assert work.forwards <= -(-work.prompt_tokens // most) + NEW + 1
