@@ -33,6 +33,8 @@ class WorkerStats:
     load_s: float
     """Time that it took to load the model."""
     peak_rss_bytes: int
+    """The most memory of its process, as the operating system counts it: with the blocks of Ray's
+    object store that it has looked at, which all processes of a node share."""
 
     @property
     def rows_per_s(self) -> float:
