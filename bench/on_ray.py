@@ -20,21 +20,24 @@ import json, os, sys, threading, time
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import hfnb, pandas as pd, psutil, ray
 class Own(threading.Thread):
-    # The most bytes that the driver, and a worker, has for itself alone (USS), twice a second.
+    # The most bytes that the driver, and a worker, has for itself alone, looked at twice a second.
     def __init__(self):
         super().__init__(daemon=True)
         self.driver = self.worker = 0
     def run(self):
         here = psutil.Process()
         while True:
-            self.driver = max(self.driver, here.memory_full_info().uss)
+            self.driver = max(self.driver, self.own(here))
             for each in here.children(recursive=True):
                 try:
                     if "MapWorker" in " ".join(each.cmdline()):
-                        self.worker = max(self.worker, each.memory_full_info().uss)
+                        self.worker = max(self.worker, self.own(each))
                 except psutil.Error:
                     pass
             time.sleep(0.5)
+    def own(self, process):
+        memory = process.memory_info()
+        return memory.rss - memory.shared
 def start():
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
              logging_level="ERROR")

@@ -126,3 +126,13 @@ def test_a_schema_and_a_polars_frame_come_back_as_from_a_local_run(cluster: Any)
     here = hfnb.run(df, "{i}?", "hfnb/numbers-fr", progress=False, **options)
     assert there.data.equals(here.data)
     assert there.data.schema == here.data.schema
+
+
+@pytest.mark.slow
+def test_workers_are_added_while_blocks_wait(cluster: Any, tmp_path: Any) -> None:
+    note = Noting(tmp_path / "asked")
+    slow = echo(answer=note, delay_s=0.05)
+    between = {**ON, "concurrency": (1, 2)}
+    result = hfnb.run(mixed(1000), "{i}", slow, journal=False, **between)
+    assert result.stats.ok == sum(at % 7 != 3 for at in range(1000))
+    assert len(note.pids()) == len(result.stats.workers) == 2
