@@ -35,6 +35,8 @@ test-slow: $(VENV)/stamp-dev ## run the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lab: $(VENV)/stamp-all ## open the tour in JupyterLab
+	@mkdir -p $(VENV)/share/jupyter/lab/settings
+	@cp binder/overrides.json $(VENV)/share/jupyter/lab/settings/ # else it asks whether to fetch news
 	$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/01-tour.ipynb $(AS_ROOT) $(ARGS)
 
 check: $(VENV)/stamp-dev ## lint, formatting and types, as CI checks them

@@ -160,6 +160,45 @@ def _memory_limits() -> Iterator[Memory]:
             yield Memory(most - taken, most, "ulimit")
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may keep busy, at least one.
+
+    The machine's, or fewer: those it is bound to, the processor time of its control group (a
+    container's), and ``CPU_LIMIT``, which JupyterHub and Binder set.
+    """
+    every = psutil.cpu_count() or 1
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    told = os.environ.get("CPU_LIMIT", "")
+    limits = [float(told)] if re.fullmatch(r"\d+(\.\d+)?", told) and float(told) > 0 else []
+    return max(1, int(min([every, bound, *limits, *_cgroup_cores()])))
+
+
+def _cgroup_cores(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[float]:
+    """Yield the cores that the process's control groups and those around them allow."""
+    paths = _cgroup_paths(own)
+    for folder in _cgroup_folders(root, paths.get("", "/")):
+        yield from _quota(folder, "cpu.max")
+    for folder in _cgroup_folders(root / "cpu", paths.get("cpu", "/")):
+        yield from _quota(folder, "cpu.cfs_quota_us", "cpu.cfs_period_us")
+
+
+def _quota(folder: Path, *names: str) -> Iterator[float]:
+    try:
+        quota, period = " ".join((folder / name).read_text() for name in names).split()
+        if int(quota) > 0:
+            yield int(quota) / int(period)
+    except (OSError, ValueError):  # none, or "max"
+        return
+
+
+def _cgroup_folders(top: Path, path: str) -> list[Path]:
+    """Return where a group and those around it are kept, from the innermost on."""
+    inside = Path(path.lstrip("/"))
+    return list(dict.fromkeys([top / inside, *(top / each for each in inside.parents), top]))
+
+
 def _resource_limit(name: str) -> int | None:
     """Return a limit that the shell or the batch system set, in bytes; ``None`` without one."""
     try:
@@ -195,8 +234,7 @@ def _cgroup_memory(
     found: list[tuple[int, int]] = []
     total = psutil.virtual_memory().total
     for controller, top, limit, usage, reclaimable in versions:
-        inside = Path(paths.get(controller, "/").lstrip("/"))
-        for folder in dict.fromkeys([top / inside, *(top / each for each in inside.parents), top]):
+        for folder in _cgroup_folders(top, paths.get(controller, "/")):
             try:
                 most = (folder / limit).read_text().strip()
                 if not most.isdecimal() or int(most) >= total:

@@ -185,8 +185,7 @@ def _cpu() -> Device:
 
 def _cores() -> str:
     """Say how many cores this process may use, and how many there are where these are more."""
-    every = psutil.cpu_count() or 1
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    every, ours = psutil.cpu_count() or 1, hardware.usable_cores()
     return f"{ours} cores" if ours == every else f"{ours} of {every} cores"
 
 

@@ -100,7 +100,7 @@ def _measured(client: NotebookClient) -> Iterator[Measured]:
     measured, began, ended = Measured(), time.perf_counter(), threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.1):
+        while not ended.wait(0.2):  # each look at a process reads its whole map of memory
             measured.peak_bytes = max(measured.peak_bytes, _memory(client))
 
     thread = threading.Thread(target=watch, daemon=True)

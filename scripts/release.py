@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BRANCH = "main"
 _VERSION = re.compile(r'^version = "(.*)"$', re.MULTILINE)
 _UNRELEASED = "## Unreleased\n"
+_NOWHERE = "OWNER/REPO"
+"""What stands where the repository's address will be, until it has one."""
 
 
 class RefusedError(Exception):
@@ -147,6 +149,8 @@ def release(wanted: str, *, dry_run: bool, ci_passed: bool) -> None:
     print(f"\n{version} is committed, tagged and built. Two steps are left, and can't be undone:\n")
     print(f"  git push origin {BRANCH} v{version}")
     print(f"  {sys.executable} -m twine upload {' '.join(files)}    # asks for your token")
+    if _NOWHERE in (ROOT / "pyproject.toml").read_text(encoding="utf-8"):
+        print(f"\nNot yet: pyproject.toml has {_NOWHERE}, and the page's links would lead nowhere.")
 
 
 def main() -> None:

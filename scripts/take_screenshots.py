@@ -7,6 +7,7 @@ README.md has them from. Look at them before you commit them.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
@@ -39,19 +40,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "docs" / "images")
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as place,
-        lab_server(Path(place)) as server,
-        sync_playwright() as playwright,
-    ):
-        chromium = playwright.chromium.launch(executable_path=find_browser(), args=CHROMIUM_ARGS)
-        page = chromium.new_page(viewport={"width": WIDTH, "height": 1600})
-        page.set_default_timeout(60_000)
-        lab = Lab(page, server)
-        of_a_run(lab, page, server, folder)
-        of_failures(lab, server, folder)
-        of_a_comparison(lab, server, folder)
-        chromium.close()
+    with tempfile.TemporaryDirectory() as data, tempfile.TemporaryDirectory() as place:
+        os.environ["XDG_DATA_HOME"] = (
+            data  # a journal from an earlier time would leave nothing to do
+        )
+        with lab_server(Path(place)) as server, sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(
+                executable_path=find_browser(), args=CHROMIUM_ARGS
+            )
+            page = chromium.new_page(viewport={"width": WIDTH, "height": 1600})
+            page.set_default_timeout(60_000)
+            lab = Lab(page, server)
+            of_a_run(lab, page, server, folder)
+            of_failures(lab, server, folder)
+            of_a_comparison(lab, server, folder)
+            chromium.close()
 
 
 def of_a_run(lab: Lab, page: Page, server: LabServer, folder: Path) -> None:
@@ -61,7 +64,7 @@ def of_a_run(lab: Lab, page: Page, server: LabServer, folder: Path) -> None:
     panel.wait_for("left ·")
     page.wait_for_timeout(2500)
     lab.screenshot(folder / "running.png")
-    panel.wait_for("4,000/4,000 rows")
+    panel.wait_for("4,000/4,000 rows", timeout=300)
     panel.wait_for_end()
     for theme in ("Dark", "Light"):
         lab.set_theme(f"JupyterLab {theme}")
@@ -80,7 +83,7 @@ def of_failures(lab: Lab, server: LabServer, folder: Path) -> None:
     """Take that of rows that failed."""
     panel = opened(lab, server, "failed.ipynb", FAILS)
     panel.press("Run 4,000 rows")
-    panel.wait_for("3 failed", timeout=120)
+    panel.wait_for("3 failed", timeout=300)
     panel.wait_for_end()
     panel.press("3 failed")
     panel.wait_for("failed rows 1")
@@ -99,7 +102,7 @@ def of_a_comparison(lab: Lab, server: LabServer, folder: Path) -> None:
         panel.press("Add what is chosen above")
     panel.root.get_by_label("Column of right answers").select_option("french")
     panel.press("Compare 2 candidates")
-    panel.wait_for("Use hfnb/numbers-fr · openvino", timeout=120)
+    panel.wait_for("Use hfnb/numbers-fr · openvino", timeout=300)
     lab.page.wait_for_timeout(1000)
     lab.screenshot(folder / "compare.png", panel.root)
 

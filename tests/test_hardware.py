@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,35 @@ def test_no_limit_is_none(tmp_path: Path) -> None:
     assert hardware._cgroup_memory(tmp_path) is None
     write_cgroup(tmp_path, 1, "9223372036854771712", 5, 0)
     assert hardware._cgroup_memory(tmp_path) is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_containers_share_of_the_processor_counts_as_cores(version: int, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("4:cpu,cpuacct:/job/step\n0::/job/step\n")
+    top = tmp_path / "cpu" if version == 1 else tmp_path
+    for folder, quota in (("", -1), ("job", 250_000), ("job/step", 400_000)):
+        (top / folder).mkdir(parents=True, exist_ok=True)
+        if version == 1:
+            (top / folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+            (top / folder / "cpu.cfs_period_us").write_text("100000\n")
+        else:
+            (top / folder / "cpu.max").write_text(f"{'max' if quota < 0 else quota} 100000\n")
+    assert sorted(hardware._cgroup_cores(tmp_path, own)) == [2.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("told", "cores"), [("1.0", 1), ("0.5", 1), ("2.5", 2), ("", 4), ("0", 4), ("all", 4)]
+)
+def test_a_session_has_the_cores_that_its_hub_gives_it(
+    told: str, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Binder's machines have many, and a session one: Ray would start a process for each."""
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
+    monkeypatch.setattr(hardware, "_cgroup_cores", lambda: ())
+    monkeypatch.setenv("CPU_LIMIT", told)
+    assert hardware.usable_cores() == cores
 
 
 def test_bfloat16_is_chosen_by_the_processors_flags(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import psutil
-
 from hfnb.errors import MissingExtraError, OptionError, SmallClusterWarning
+from hfnb.hardware import usable_cores
+from hfnb.ray.local import start_local
 from hfnb.ray.options import ClusterOptions
 from hfnb.ray.quiet import core_quiet
 
@@ -140,14 +140,14 @@ def _connect(options: ClusterOptions) -> None:
             pass
         else:
             return
-    cores = psutil.cpu_count() or 1
+    cores = usable_cores()
     if options.num_cpus is not None and options.num_cpus > cores:
         raise OptionError(
-            f"num_cpus={options.num_cpus} is more than the {cores} cores of this machine, on which "
-            "a local Ray would be started. Ask for fewer, or join a cluster (address=...)."
+            f"num_cpus={options.num_cpus} is more than the {cores} cores that a local Ray "
+            "would have here. Ask for fewer, or join a cluster (address=...)."
         )
     asked = max(cores, options.least * (options.num_cpus or 1))
-    ray.init(address="local", num_cpus=asked + _FOR_ROWS, include_dashboard=False, **quiet)
+    start_local(asked + _FOR_ROWS, **quiet)
 
 
 def _is_here(address: str) -> bool:

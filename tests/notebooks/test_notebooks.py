@@ -17,11 +17,10 @@ NEEDS = {
     "03-openvino": ["openvino"],
     "05-compare": ["openvino"],
     "06-structured": ["structured"],
-    "07-ray": ["ray"],
+    "07-ray": ["openvino", "ray"],
 }
 SLOW = {"03-openvino", "05-compare", "07-ray"}
 BINDER_BYTES = 2_000_000_000
-LARGE = {"07-ray"}  # each worker is a process with a model in it
 # What differs between two runs or two machines: figures, their units, the dtype that was chosen.
 _VARYING = re.compile(r"\S*\d\S*|\b(ms|s|min|h|B|kB|MB|GB|bfloat16|float32)\b|[·\s]+")
 
@@ -65,7 +64,7 @@ def test_a_notebook_runs_in_binders_memory_and_says_what_is_committed(path: Path
 
     assert _said(executed) == _said(committed)
     assert measured.peak_bytes > 50_000_000
-    assert measured.peak_bytes < BINDER_BYTES or path.stem in LARGE
+    assert measured.peak_bytes < BINDER_BYTES
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -99,6 +99,9 @@ def test_a_release_changes_the_version_and_the_changelog_builds_commits_and_tags
         metadata = archive.read(f"hfnb-{VERSION}.dist-info/METADATA").decode()
     assert f"\nVersion: {VERSION}\n" in metadata
     assert f"twine upload dist/{wheel.name} dist/hfnb-{VERSION}.tar.gz" in done.stdout
+    # The page of this version shows the picture that lay under its tag, not under a later one.
+    assert f"/raw/v{VERSION}/docs/images/" in metadata
+    assert ("Not yet: pyproject.toml has OWNER/REPO" in done.stdout) == ("OWNER/REPO" in metadata)
 
 
 @pytest.mark.slow
@@ -114,7 +117,7 @@ def test_a_dry_run_builds_and_leaves_the_repository_as_it_was(clone: Path) -> No
 
 
 def test_a_build_that_fails_takes_the_version_back(clone: Path) -> None:
-    _edit(clone, "pyproject.toml", 'readme = "README.md"', 'readme = "READYOU.md"')
+    _edit(clone, "pyproject.toml", 'path = "README.md"', 'path = "READYOU.md"')
     _git(clone, "commit", "--all", "--quiet", "--message", "A mistake")
     done = _release(clone, VERSION, "--ci-passed")
     assert done.returncode == 1
