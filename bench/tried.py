@@ -9,8 +9,11 @@ Missed on PyTorch (2026-11-26): twice `generate`, and 3% beyond the engine. Of a
 most of the time is the model's own: 39 forward passes, half of it matrix products, which `generate`
 has to compute too. What is ours: drawing, rendering and tokenising 0.07 s of 1.0, moving rows in
 the cache 0.08, texts 0.03; the journal about 0.05 beside it. Taken since the first recording: the 8
-tokens that all chats begin with are computed once (a third less time for the engine), rows of the
-cache move at once and only as far as they are written, the text of a context is read once.
+tokens that all chats begin with are computed once (an earlier form of this took the engine 1.20 s in
+place of 1.79), rows of the cache move at once and only as far as they are written, the text of a
+context is read once. All of it together was timed on the chat alone: 256 rows took 0.94 s in place
+of 1.07 by the medians of 8 rounds on a loaded machine, 0.51 in place of 0.71 by the fastest. What a
+short prefix costs answers of hundreds of tokens was not timed, nor larger models with one.
 
 The difference to the engine alone is not hfnb's own code. The engine alone computes in the main
 thread, `hfnb.run` in a thread beside it, and the engine alone in such a thread takes as long as
