@@ -5,34 +5,38 @@ the time goes and which of two ways is the faster, and not how fast either is on
 """
 
 SHORT = """\
-Missed on PyTorch (2026-11-26): twice `generate`, and 3% beyond the engine. Of a run's 1,000 rows
-most of the time is the model's own: 39 forward passes, half of it matrix products, which `generate`
-has to compute too. What is ours: drawing, rendering and tokenising 0.07 s of 1.0, moving rows in
-the cache 0.08, texts 0.03; the journal about 0.05 beside it. Taken since the first recording: the 8
-tokens that all chats begin with are computed once (a third less time for the engine), rows of the
-cache move at once and only as far as they are written, the text of a context is read once.
+Missed on PyTorch (2026-11-26): twice `generate`, and 3% beyond the engine. Of a run's 1,000
+rows most of the time is the model's own: 39 forward passes, half of it matrix products, which
+`generate` has to compute too. What is ours: drawing, rendering and tokenising 0.07 s of 1.0,
+moving rows in the cache 0.08, texts 0.03; the journal about 0.05 beside it. Taken since the
+first recording: the 8 tokens that all chats begin with are computed once (an earlier form of
+this took the engine 1.20 s in place of 1.79), rows of the cache move at once and only as far as
+they are written, the text of a context is read once. All of it together was timed on the chat
+alone: 256 rows took 0.94 s in place of 1.07 by the medians of 8 rounds on a loaded machine,
+0.51 in place of 0.71 by the fastest. What a short prefix costs answers of hundreds of tokens
+was not timed, nor larger models with one.
 
 The difference to the engine alone is not hfnb's own code. The engine alone computes in the main
 thread, `hfnb.run` in a thread beside it, and the engine alone in such a thread takes as long as
 `hfnb.run` does: 1.79 s beside 1.53, where it takes 1.44 in the main thread. Each thread that
 computes has threads of OpenMP of its own; where there are more of them than cores, libgomp lets
-them sleep between operators instead of spin, and a model of 1 M parameters has thousands of short
-operators. Giving the main thread's back first (`omp_pause_resource_all`) takes a run from 1.53 s to
-1.37. It was left out: beside two busy processes on two cores, threads that spin made the same rows
-take 7.2 s in place of 3.4, and 11.5 s in the main thread. A shared machine is the usual one.
-One thread of OpenMP is no faster (1.86 s).
+them sleep between operators instead of spin, and a model of 1 M parameters has thousands of
+short operators. Giving the main thread's back first (`omp_pause_resource_all`) takes a run from
+1.53 s to 1.37. It was left out: beside two busy processes on two cores, threads that spin made
+the same rows take 7.2 s in place of 3.4, and 11.5 s in the main thread. A shared machine is the
+usual one. One thread of OpenMP is no faster (1.86 s).
 
-Missed on OpenVINO (2026-11-26): openvino_genai used directly. Of a run nine tenths are GenAI's own
-steps. The rest: rendering and tokenising 0.04 to 0.08 s, reading tokens at each step 0.05, handing
-them out 0.02, the journal 0.05; the direct use reads all answers at the end. GenAI's store of
-prefixes, which the direct use leaves off, makes no difference here, nor do 2,048 or 4,096 tokens a
-step in place of 1,024. Left: to read the tokens of a row that has no stop string only once it has
-ended, which makes the room that is counted for others less exact."""
+Missed on OpenVINO (2026-11-26): openvino_genai used directly. Of a run nine tenths are GenAI's
+own steps. The rest: rendering and tokenising 0.04 to 0.08 s, reading tokens at each step 0.05,
+handing them out 0.02, the journal 0.05; the direct use reads all answers at the end. GenAI's
+store of prefixes, which the direct use leaves off, makes no difference here, nor do 2,048 or
+4,096 tokens a step in place of 1,024. Left: to read the tokens of a row that has no stop string
+only once it has ended, which makes the room that is counted for others less exact."""
 
 CHAT = """\
-Missed (2026-11-26): what is said of the short prompts holds here too, with fewer rows. What a run
-costs once is 15 to 20 ms: checks 1, the journal's new file 4 to 8, closing it 6, the result 2. A
-thread of the journal writes, and no row waits for it but the last. OpenVINO now decodes all 256
-rows together, in 13 steps in place of 29: 0.22 s in place of 0.27, where openvino_genai used
-directly takes 0.17. Nine tenths of that are GenAI's own steps. A template is rendered in 35 µs a
-row on PyTorch, 22 on OpenVINO, and all rows are tokenised in one call."""
+Missed (2026-11-26): what is said of the short prompts holds here too, with fewer rows. What a
+run costs once is 15 to 20 ms: checks 1, the journal's new file 4 to 8, closing it 6, the result
+2. A thread of the journal writes, and no row waits for it but the last. OpenVINO now decodes
+all 256 rows together, in 13 steps in place of 29: 0.22 s in place of 0.27, where openvino_genai
+used directly takes 0.17. Nine tenths of that are GenAI's own steps. A template is rendered in
+35 µs a row on PyTorch, 22 on OpenVINO, and all rows are tokenised in one call."""
