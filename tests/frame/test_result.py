@@ -3,7 +3,6 @@
 import base64
 import html.parser
 import re
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -213,15 +212,3 @@ def test_a_run_that_computed_nothing_has_no_picture_and_says_so() -> None:
     result = echo(pd.DataFrame({"x": [None, None]}), "{x}")
     with pytest.raises(OptionError, match="no row of this run was computed"):
         result.plot()
-
-
-def test_a_run_that_had_nothing_to_compute_names_no_rate(tmp_path: Path) -> None:
-    df = pd.DataFrame({"x": ["a", "b"]})
-    options: dict[str, Any] = {"journal": tmp_path / "journal.db", "progress": False}
-    engine = hfnb.EchoEngine(fingerprint="the same")
-    first, again = (hfnb.run(df, "{x}", engine, **options) for _ in range(2))
-    assert "rows/s" in dict(first.stats.lines())["time"]
-    assert again.stats.from_journal == 2
-    told = dict(again.stats.lines())["time"]
-    assert told.endswith("nothing was left to compute")
-    assert "rows/s" not in told
