@@ -138,18 +138,6 @@ class RunStats:
         """Return the figures by name."""
         return dataclasses.asdict(self)
 
-    def _time(self) -> str:
-        """Return the time, and the rates; a run that answered nothing has none."""
-        said = [duration(self.wall_s)]
-        if self.rows_per_s:
-            said.append(f"{number(self.rows_per_s)} rows/s")
-            said.append(f"{number(self.tokens_per_s)} new tokens/s")
-        elif self.from_journal and self.from_journal == self.ok and not self.failed:
-            said.append("nothing was left to compute")
-        if self.load_s:
-            said.append(f"model loaded in {duration(self.load_s)}")
-        return " · ".join(said)
-
     def lines(self) -> list[tuple[str, str]]:
         """Return what a person wants to read: a label and its text each."""
         counts = [f"{self.ok:,} ok"]
@@ -165,7 +153,12 @@ class RunStats:
                 counts.append(f"{count:,} {label}")
         shown = [
             ("rows", f"{self.rows:,}: {', '.join(counts)}"),
-            ("time", self._time()),
+            (
+                "time",
+                f"{duration(self.wall_s)} · {number(self.rows_per_s)} rows/s · "
+                f"{number(self.tokens_per_s)} new tokens/s · model loaded in "
+                f"{duration(self.load_s)}",
+            ),
         ]
         if self.latency_p50_s is not None and self.latency_p95_s is not None:
             together = self.latency_shared and self.batch_rows > 1

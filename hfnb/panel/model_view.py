@@ -165,9 +165,7 @@ def _status(state: State) -> str:
 
 def _in_use(in_use: InUse) -> str:
     info = in_use.llm.engine.info
-    took = f"loaded in {duration(info.load_s)}"
-    if in_use.load_s is not None:
-        took = f"ready after {duration(in_use.load_s)}, {took}"
+    took = info.load_s if in_use.load_s is None else in_use.load_s
     parts = [info.model, info.task, info.backend, info.device, info.dtype]
     parts += [info.note] if info.note else []
-    return " · ".join([*parts, f"{size(info.weight_bytes)} of weights", took])
+    return " · ".join([*parts, f"{size(info.weight_bytes)} of weights", f"in {duration(took)}"])
