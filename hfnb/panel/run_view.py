@@ -99,11 +99,11 @@ class RunView:
 def _figures(stats: RunStats | None) -> str:
     """Return latency and memory as a row of figures whose places do not move."""
     figures = [
-        ("load", "" if stats is None else duration(stats.load_s)),
+        ("model load", "" if stats is None else duration(stats.load_s)),
         ("latency p50", _seconds(None if stats is None else stats.latency_p50_s)),
         ("latency p95", _seconds(None if stats is None else stats.latency_p95_s)),
-        ("new tokens/s", "" if stats is None else number(stats.tokens_per_s)),
-        ("rows/s", "" if stats is None else number(stats.rows_per_s)),
+        ("new tokens/s", _rate(stats, "tokens_per_s")),
+        ("rows/s", _rate(stats, "rows_per_s")),
         ("peak memory", "" if stats is None else size(stats.peak_rss_bytes)),
     ]
     if stats is not None and stats.peak_device_bytes is not None:
@@ -113,6 +113,12 @@ def _figures(stats: RunStats | None) -> str:
         for name, value in figures
     )
     return f'<dl class="hfnb-figures">{cells}</dl>'
+
+
+def _rate(stats: RunStats | None, name: str) -> str:
+    if stats is None:
+        return ""
+    return stats.no_rate or number(getattr(stats, name))
 
 
 def _seconds(value: float | None) -> str:
