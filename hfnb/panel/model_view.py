@@ -169,11 +169,11 @@ def _in_use(in_use: InUse) -> str:
     parts = [info.model, info.task, info.backend, info.device, info.dtype]
     parts += [info.note] if info.note else []
     return " · ".join(
-        [*parts, f"{size(info.weight_bytes)} of weights", _load_time(took, info.load_s)]
+        [*parts, f"{size(info.weight_bytes)} of weights", load_time(took, info.load_s)]
     )
 
 
-def _load_time(took_s: float, model_s: float) -> str:
+def load_time(took_s: float, model_s: float) -> str:
     """Return how long loading took, and how much of that was for the model, where that is less."""
     whole, model = duration(took_s), duration(model_s)
     if whole == model or model_s > took_s:

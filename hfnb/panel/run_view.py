@@ -36,7 +36,7 @@ class RunView:
         self._bar = widgets.HTML()
         self._text = Line("hfnb-status", live=True)
         self._problem = Problem()
-        self._figures = widgets.HTML(_figures(None))
+        self._figures = widgets.HTML(figures(None))
         self._pictures = widgets.HTML(picture_of(()))
         self._seen = 0
         self.widget = column(
@@ -67,7 +67,7 @@ class RunView:
         if state.seen != self._seen:
             self._seen = state.seen
             stats = None if state.result is None else state.result.stats
-            draw(self._figures, value=_figures(stats))
+            draw(self._figures, value=figures(stats))
             draw(self._pictures, value=picture_of(state.points))
 
     def _show_progress(self, state: State) -> None:
@@ -96,7 +96,7 @@ class RunView:
         self._text.show(text or "Nothing has run yet.")
 
 
-def _figures(stats: RunStats | None) -> str:
+def figures(stats: RunStats | None) -> str:
     """Return latency and memory as a row of figures whose places do not move."""
     figures = [
         ("model load", "" if stats is None else duration(stats.load_s)),

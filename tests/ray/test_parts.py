@@ -124,3 +124,13 @@ def test_files_behind_an_address_are_read_by_the_workers(cluster: Any, tmp_path:
     first = hfnb.run(url, PROMPT, echo(), preserve_order=True, limit=10, **ON)
     assert first.to_pandas()["output"].tolist() == here.data["output"].tolist()[:10]
     assert_same(here, hfnb.run(df, PROMPT, echo(), progress=False))
+
+
+def test_retry_goes_through_the_workers_again(cluster: Any, tmp_path: Path) -> None:
+    files = written(tmp_path / "in", pd.DataFrame({"i": range(20)}))
+    result = hfnb.run(
+        files, "What is the number {i} in french?", "hfnb/numbers-fr", out=tmp_path / "out",
+        engine="ray", progress=False, journal=False, part_rows=10,
+    )  # fmt: skip
+    again = result.retry(progress=False)
+    assert (again.complete, len(again), again.path) == (True, 20, result.path)
