@@ -98,7 +98,7 @@ class RunView:
 
 def figures(stats: RunStats | None) -> str:
     """Return latency and memory as a row of figures whose places do not move."""
-    figures = [
+    shown = [
         ("model load", "" if stats is None else duration(stats.load_s)),
         ("latency p50", _seconds(None if stats is None else stats.latency_p50_s)),
         ("latency p95", _seconds(None if stats is None else stats.latency_p95_s)),
@@ -107,10 +107,10 @@ def figures(stats: RunStats | None) -> str:
         ("peak memory", "" if stats is None else size(stats.peak_rss_bytes)),
     ]
     if stats is not None and stats.peak_device_bytes is not None:
-        figures.append((f"peak on {stats.device}", size(stats.peak_device_bytes)))
+        shown.append((f"peak on {stats.device}", size(stats.peak_device_bytes)))
     cells = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value or _NONE)}</dd></div>"
-        for name, value in figures
+        for name, value in shown
     )
     return f'<dl class="hfnb-figures">{cells}</dl>'
 

@@ -126,11 +126,13 @@ def test_files_behind_an_address_are_read_by_the_workers(cluster: Any, tmp_path:
     assert_same(here, hfnb.run(df, PROMPT, echo(), progress=False))
 
 
-def test_retry_goes_through_the_workers_again(cluster: Any, tmp_path: Path) -> None:
-    files = written(tmp_path / "in", pd.DataFrame({"i": range(20)}))
-    result = hfnb.run(
-        files, "What is the number {i} in french?", "hfnb/numbers-fr", out=tmp_path / "out",
-        engine="ray", progress=False, journal=False, part_rows=10,
-    )  # fmt: skip
+def test_retry_computes_failed_rows_again_by_the_workers(cluster: Any, tmp_path: Path) -> None:
+    source, mended = written(tmp_path / "in", pd.DataFrame({"x": range(20)})), tmp_path / "mended"
+    note = Noting(tmp_path / "asked")
+    llm = echo(answer=note, fail=lambda prompt: prompt == "13" and not mended.exists())
+    result = hfnb.run(source, "{x}", llm, out=tmp_path / "out", part_rows=10, **ON)
+    assert (result.stats.ok, result.stats.failed) == (19, 1)
+    mended.touch()
     again = result.retry(progress=False)
-    assert (again.complete, len(again), again.path) == (True, 20, result.path)
+    assert (again.stats.ok, again.stats.failed, again.path) == (20, 0, result.path)
+    assert len(note.lines()) == 20
