@@ -85,7 +85,7 @@ def test_rows_disagree_where_texts_or_their_absence_differ_but_not_by_outer_spac
 
 
 def test_differences_say_how_many_there_are_and_escape_what_they_show() -> None:
-    answers = {"a": ["<b>x</b>"], "b": [None]}
+    answers: dict[str, list[str | None]] = {"a": ["<b>x</b>"], "b": [None]}
     shown = Differences(pd.DataFrame({"<i>": ["<q>"]}), answers, answers, total=5)
     assert "1 of 5 rows have different answers" in repr(shown)
     assert "<b>x" not in shown._repr_html_()
