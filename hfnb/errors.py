@@ -74,7 +74,31 @@ class RowError(HfnbError):
 
 
 class PromptTooLongError(RowError):
-    """A prompt has more tokens than the model's context holds."""
+    """A prompt has more tokens than the model's context holds.
+
+    Args:
+        message: What is too long, and why.
+        option: The argument that shortens a prompt, as the call that was made has it; ``None``
+            where none can help.
+    """
+
+    def __init__(self, message: str, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
+
+    def __str__(self) -> str:
+        """Return what is wrong and, where an argument helps, what to do next."""
+        message = super().__str__()
+        if self.option is None:
+            return message
+        return (
+            f"{message} Shorten the text, pass {self.option} to have its middle left out, or use "
+            "a model with a longer context."
+        )
+
+    def with_option(self, option: str | None) -> PromptTooLongError:
+        """Return the same error for a call with another such argument."""
+        return PromptTooLongError(str(self.args[0]), option)
 
 
 class AnswerError(RowError):

@@ -162,6 +162,10 @@ class Counter:
         self._total, self._display = total, display
         self._before = self._now = self._failed = 0
 
+    def expect(self, rows: int) -> None:
+        """Note that so many rows more are to be computed."""
+        self._total += rows
+
     def tell(self, done: int) -> None:
         """Note how many rows of the candidate at hand are done."""
         self._now = done

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, Literal
 
 import pandas as pd
 from rapidfuzz.distance import Indel
@@ -17,14 +18,19 @@ from hfnb.show import html_table, printable, text_table
 _SHOWN = 20
 _WIDTH = 60
 _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
-Piece = tuple[str, bool]
-"""Some text, and whether it differs."""
+Mark = Literal["", "extra", "missing"]
+Piece = tuple[str, Mark]
+"""Some text, and whether only this answer has it, or only the first candidate's."""
+
+_IN_TEXT: dict[Mark, str] = {"": "{}", "extra": "[+{}+]", "missing": "[-{}-]"}
+_IN_HTML: dict[Mark, str] = {"": "{}", "extra": "<mark>{}</mark>", "missing": "<del>{}</del>"}
 
 
 class Differences:
     """The rows in which candidates disagree; `data` holds them, and it shows itself as a table.
 
-    In the table, words of an answer that the first candidate's has not are marked.
+    In the table, words of an answer that the first candidate's has not are marked, and words that
+    only the first candidate's has are struck out: ``[+extra+]`` and ``[-missing-]`` in text.
 
     Args:
         inputs: The input columns of these rows.
@@ -75,8 +81,8 @@ class Differences:
         head = ["", *map(str, self._inputs.columns), *self._answers]
         rows = []
         for at in range(min(_SHOWN, len(self))):
-            cells = [[(_shown(self._inputs.index[at]), False)]]
-            cells += [[(_shown(value), False)] for value in self._inputs.iloc[at]]
+            cells: list[list[Piece]] = [[(_shown(self._inputs.index[at]), "")]]
+            cells += [[(_shown(value), "")] for value in self._inputs.iloc[at]]
             texts = [each[at] for each in self._answers.values()]
             cells += [marked(texts[0], text) for text in texts]
             rows.append(cells)
@@ -106,21 +112,26 @@ def _same(text: str | None, other: str | None) -> bool:
 
 
 def marked(base: str | None, text: str | None) -> list[Piece]:
-    """Return a text in pieces, and whether each differs from what another text has.
+    """Return a text in pieces, with what it has beyond another text, and what it lacks of it.
 
     Example:
         >>> marked("cent deux", "cent trois")
-        [('cent ', False), ('trois', True)]
+        [('cent ', ''), ('deux', 'missing'), ('trois', 'extra')]
     """
     if text is None:
-        return [("no answer", base is not None)]
+        return [("no answer", "" if base is None else "extra")]
     before, now = _PIECE.findall(base or ""), _PIECE.findall(text)
     pieces: list[Piece] = []
-    for block in Indel.opcodes(before, now):
-        found = "".join(now[block.dest_start : block.dest_end])
-        if found:
-            pieces.append((found, block.tag != "equal"))
-    return pieces or [("", False)]
+    for equal, blocks in groupby(Indel.opcodes(before, now), lambda each: each.tag == "equal"):
+        every = list(blocks)
+        gone = "".join(word for e in every for word in before[e.src_start : e.src_end])
+        found = "".join(word for e in every for word in now[e.dest_start : e.dest_end])
+        if equal:
+            pieces.append((found, ""))
+            continue
+        pieces += [(gone, "missing")] if gone else []
+        pieces += [(found, "extra")] if found else []
+    return pieces or [("", "")]
 
 
 def _shown(value: Any) -> str:
@@ -128,7 +139,7 @@ def _shown(value: Any) -> str:
 
 
 def _as_text(pieces: Sequence[Piece]) -> str:
-    return "".join(f"[{text}]" if differs else text for text, differs in pieces)
+    return "".join(_IN_TEXT[mark].format(text) for text, mark in pieces)
 
 
 def _cut(text: str) -> str:
@@ -139,9 +150,6 @@ def _cut(text: str) -> str:
 def _as_html(pieces: Sequence[Piece]) -> str:
     return (
         '<span style="white-space: pre-wrap">'
-        + "".join(
-            f"<mark>{html.escape(text)}</mark>" if differs else html.escape(text)
-            for text, differs in pieces
-        )
+        + "".join(_IN_HTML[mark].format(html.escape(text)) for text, mark in pieces)
         + "</span>"
     )

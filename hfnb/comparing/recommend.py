@@ -55,7 +55,9 @@ def recommend(
         df: The rows, as in `hfnb.run`.
         prompt: As in `hfnb.compare`.
         model: A model's name.
-        seconds: The time for all of it; what is not measured by then is left out, and said.
+        seconds: The time for all of it. A way to run the model gets an even share of what is left
+            for it and those after it, so that a slow one takes no other's time; what is not
+            measured by then is left out, and said.
         sample: How many rows, spread over all of them.
         reference: As in `hfnb.compare`.
         device: As in `hfnb.load`, for PyTorch; OpenVINO is measured on its CPU.
@@ -89,6 +91,7 @@ def recommend(
     best = search.best()
     if best is not None:
         search.measure(_batches(best, len(rows)))
+    search.close()
     return search.recommendation()
 
 
@@ -127,6 +130,7 @@ class _Search:
         self._running = {**_RUNNING, **running}
         self._options = {name: each for name, each in options.items() if name not in _RUNNING}
         self._display = display_for(progress)
+        self._counter = Counter(0, self._display)
         self._seconds = seconds
         self._until = time.perf_counter() + seconds
         self._cancel = threading.Event() if cancel is None else cancel
@@ -136,7 +140,7 @@ class _Search:
         self._made: Comparison | None = None
 
     def measure(self, ways: Sequence[Mapping[str, Any]]) -> None:
-        """Measure candidates in turn, while there is time."""
+        """Measure candidates in turn, each in an even share of the time that is left."""
         before = [each.options or {} for each in self._tried]
         every = candidates_of([*before, *ways], self._prompt)
         plan = Plan(self._rows, every, self._running, self._options, self._reference, 1)
@@ -146,19 +150,23 @@ class _Search:
             for old, new in zip(self._tried, every, strict=False)
             if old.label in self._outcomes
         }
-        counter = Counter(plan.rows * len(ways), self._display)
-        for each in every[len(before) :]:
+        counter = self._counter
+        counter.expect(plan.rows * len(ways))
+        for waiting, each in zip(range(len(ways), 0, -1), every[len(before) :], strict=True):
             left = self._until - time.perf_counter()
             if left <= 0 or self._cancel.is_set():
                 why = f"the {self._seconds:,.0f} s were over" if left <= 0 else "it was cancelled"
                 outcome: Outcome = Failed(why, cancelled=True)
             else:
                 job = plan.jobs[each.label]
-                outcome = plan.held(measured(job, counter.tell, self._cancel, left))
+                outcome = plan.held(measured(job, counter.tell, self._cancel, left / waiting))
             self._outcomes[each.label] = outcome
             counter.next(plan.rows, isinstance(outcome, Failed))
-        self._display.close(counter.progress())
         self._tried, self._plan, self._made = every, plan, None
+
+    def close(self) -> None:
+        """Draw how far it came, for the last time."""
+        self._display.close(self._counter.progress())
 
     def best(self) -> Candidate | None:
         """Return the fastest candidate whose answers are good; ``None`` where none was measured."""
@@ -177,10 +185,11 @@ class _Search:
             stats = comparison.stats
             told = stats[stats["status"].ne("ok")]["reason"]
             reasons = "; ".join(f"{label}: {reason}" for label, reason in told.items())
+            late = any(isinstance(e, Failed) and e.cancelled for e in self._outcomes.values())
             more = (
-                ""
-                if self._until > time.perf_counter()
-                else (" Give it more time (seconds=...), or fewer rows (sample=...).")
+                " Give it more time (seconds=...), or fewer rows (sample=...)."
+                if late and not self._cancel.is_set()
+                else ""
             )
             raise ModelError(f"No way to run the model could be measured. {reasons}.{more}")
         keep_speeds(comparison)

@@ -126,7 +126,8 @@ class EchoEngine:
             tokens = len(prompt.split())
             if context_length is not None and tokens > context_length:
                 too_long = PromptTooLongError(
-                    f"The prompt has {tokens} tokens, the model's context holds {context_length}."
+                    f"The prompt has {tokens} tokens, the model's context holds {context_length}.",
+                    option="truncation='value'",
                 )
                 yield Completion(request.row, None, None, too_long, tokens)
                 continue

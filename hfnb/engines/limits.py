@@ -41,8 +41,8 @@ def new_token_limit(
     if context is not None and prompt_tokens > (context - 1 if shared else context):
         return 0, PromptTooLongError(
             f"The prompt has {prompt_tokens:,} tokens and the model's context holds {context:,}"
-            f"{', answer included' if shared else ''}. Shorten the text, pass truncation='value' "
-            "to have its middle left out, or use a model with a longer context."
+            f"{', answer included' if shared else ''}.",
+            option="truncation='value'",
         )
     if "max_new_tokens" in options:
         most = int(options["max_new_tokens"])

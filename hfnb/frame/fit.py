@@ -80,8 +80,8 @@ class Fit:
                 return Fitted(shorter, tokens - count)
         return Fitted(
             PromptTooLongError(
-                f"{problem} Even with the text of its columns left out it is too long: the "
-                "template itself has to be shorter."
+                f"{problem.with_option(None)} Even with the text of its columns left out it is too "
+                "long: the template itself has to be shorter."
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
@@ -48,10 +49,21 @@ class Job:
         return prompt if self.structure is None else self.structure.asked(prompt)
 
     def _prompt_for(self, rendered: Prompt) -> Prompt:
-        before = (Message("system", self.system),) if self.system else ()
-        if not isinstance(rendered, str):
-            return Chat((*before, *rendered.messages), options=self.template_options)
-        if not self.chat:
+        if isinstance(rendered, str) and not self.chat:
             return rendered
-        messages = (*before, Message("user", rendered))
-        return Chat(messages, options=self.template_options)
+        return chat_of(rendered, self.system, self.template_options)
+
+
+def chat_of(
+    prompt: Prompt, system: str | None, options: Mapping[str, Any] = MappingProxyType({})
+) -> Chat:
+    """Return a user's text, or messages, as messages with the system's in front.
+
+    Args:
+        prompt: The text or the messages.
+        system: The system message; none where it is empty.
+        options: Further variables of the chat template.
+    """
+    before = (Message("system", system),) if system else ()
+    asked = (Message("user", prompt),) if isinstance(prompt, str) else prompt.messages
+    return Chat((*before, *asked), options=options)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from hfnb.errors import OptionError
 from hfnb.frame import show
 from hfnb.frame.parts import Parts
 from hfnb.frame.stats import RunStats
 from hfnb.frame.store import RowStore
+
+if TYPE_CHECKING:
+    from hfnb.engines.base import Engine
+    from hfnb.frame.progress import Progress
+    from hfnb.llm import HuggingFacePipeline
 
 _SHOWN = 10
 _NO_LINES = RowStore(0).table(pd.RangeIndex(0))
@@ -46,6 +52,8 @@ class PartsResult:
         self.stats = stats
         """A `RunStats`. Counts, tokens and latencies are those of all parts, the latencies to
         within 1%; time, rates, memory and the engine's work are those of this call."""
+        self.repeat: Callable[[Any, Any], PartsResult] | None = None
+        """Makes the call again that this came from; set by `hfnb.run`."""
         self.complete = complete
         """Whether every row of the source is in the parts, and none was cancelled."""
 
@@ -109,6 +117,43 @@ class PartsResult:
         before = sum(self._parts.known[each].rows for each in self._numbers if each < number)
         failed.index = pd.Index(at + before)
         return failed
+
+    def retry(
+        self,
+        *,
+        llm: HuggingFacePipeline | Engine | str | None = None,
+        progress: bool | Literal["auto"] | Callable[[Progress], Any] = "auto",
+    ) -> PartsResult:
+        """Run the rows again that failed or were not reached, in their parts; keep the others.
+
+        It is the same call of `hfnb.run` again. Options stay as they are, since the parts of a
+        folder are made with the same ones.
+
+        Args:
+            llm: The model, where it is not in memory any more. It must be the run's own.
+            progress: As in `hfnb.run`.
+
+        Returns:
+            A new result over the same folder.
+
+        Raises:
+            OptionError: The rows came from an iterator, the source has changed, or it is another
+                model.
+            ModelError: The run's model is gone; give it as ``llm``.
+
+        Example:
+            >>> import hfnb, pandas as pd
+            >>> llm = hfnb.load("hfnb/numbers-fr")
+            >>> df = pd.DataFrame({"i": [7, 72]})
+            >>> result = hfnb.run(df, "What is {i} in french?", llm, out="numbers")
+            >>> len(result.retry())
+            2
+        """
+        if self.repeat is None:
+            raise OptionError(
+                "This result does not know its call. Call hfnb.run again with the same out."
+            )
+        return self.repeat(llm, progress)
 
     def __len__(self) -> int:
         """Return the number of rows in the parts."""

@@ -12,9 +12,12 @@ from hfnb.errors import OptionError
 from hfnb.frame.elsewhere import CLUSTER_OPTIONS, place_of
 from hfnb.frame.folders import check_part_rows
 from hfnb.frame.given import read_given
+from hfnb.frame.nulls_in_files import refuse_nulls_in
+from hfnb.frame.parquet_files import ParquetFiles
 from hfnb.frame.prepare import check, with_model
 from hfnb.frame.progress import Progress, display_for
 from hfnb.frame.result import RunResult, follow, follow_parts
+from hfnb.frame.retry_parts import repeatable
 from hfnb.frame.runner import Run
 from hfnb.frame.stream import stream
 
@@ -99,7 +102,9 @@ def run(
             ``False``, or ``"auto"`` for where the model has one. ``None`` does what ``llm`` does.
         system: A system message in front of each prompt; needs a chat template.
         nulls: For a row with None, NaN, NaT or pandas.NA in one of the prompt's columns:
-            ``"skip"`` it, render it as ``"empty"`` text, or ``"raise"`` before anything runs.
+            ``"skip"`` it, render it as ``"empty"`` text, or ``"raise"`` before anything runs. With
+            ``out``, files are checked as a whole too, but frames, and all rows on a cluster, part
+            by part before each runs.
         too_long: For a row whose prompt has more tokens than the model takes: ``"error"`` fails it,
             ``"truncate"`` leaves out the middle of its longest text (never of the template), and
             ``"skip"`` skips it.
@@ -150,6 +155,8 @@ def run(
         0   1              un
         1  72  soixante-douze
     """
+    call = {**locals()}  # what `PartsResult.retry` makes again
+    call["options"] = dict(options)
     size = check_part_rows(part_rows)
     cluster = {name: options.pop(name) for name in CLUSTER_OPTIONS if name in options}
     place = place_of(engine, cluster, wait=wait)
@@ -178,17 +185,20 @@ def run(
         read=read_given if place is None else place.read,
     )
     if place is not None:
-        return place.run(checked, display_for(progress), part_rows=size)
+        display = display_for(progress)
+        return repeatable(partial(place.run, checked, display, part_rows=size), call)
     source, folder = checked.given.source, checked.given.out
     if source is not None and not wait:
         raise OptionError("wait=False is for a frame in memory: with out, hfnb.run waits.")
+    if nulls == "raise" and isinstance(source, ParquetFiles):
+        refuse_nulls_in(source, checked.job.source.columns, checked.limit)
     display = display_for(progress)
     job, llm_engine = with_model(checked, quiet=progress is False)
     if source is not None and folder is not None:
         parts = partial(
             stream, source, folder, job, llm_engine, part_rows=size, limit=checked.limit
         )
-        return follow_parts(parts, display)
+        return repeatable(partial(follow_parts, parts, display), call)
     model = checked.model
     result = RunResult(Run(job, llm_engine), model=model if isinstance(model, str) else None)
     return follow(result, display, wait=wait)

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from hfnb.engines.base import Chat, Completion, Engine, Prompt, Request, Work
-from hfnb.errors import JournalWarning, RowError
+from hfnb.errors import JournalWarning, PromptTooLongError, RowError
 from hfnb.frame.cells import column_values
 from hfnb.frame.fit import Fit
 from hfnb.frame.identity import context_key, context_of, repeats
@@ -27,6 +27,8 @@ from hfnb.frame.store import RowStore
 from hfnb.frame.template import Skipped
 from hfnb.measure import MemorySampler
 
+_SHORTEN = "too_long='truncate' (in a cell: --too-long truncate)"
+"""What shortens prompts in a run over rows; an engine names its own option."""
 _WINDOW = 1024
 """Rows whose prompts are looked up in the journal at a time, once the run is under way."""
 
@@ -293,6 +295,9 @@ class Run:
                 )
                 problem.__cause__ = error
                 completion = completion._replace(error=problem)
+        if isinstance(problem, PromptTooLongError) and problem.option is not None:
+            problem = problem.with_option(_SHORTEN)
+            completion = completion._replace(error=problem)
         if problem is not None and self.job.on_error == "raise":
             self.store.put(completion, None)
             raise problem

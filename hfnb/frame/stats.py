@@ -134,6 +134,22 @@ class RunStats:
         """Rows that are ok and had a prompt of their own."""
         return self.ok - self.duplicates
 
+    @property
+    def no_rate(self) -> str:
+        """Where every answer is from if none was computed, so that there is no rate; else ``""``.
+
+        Example:
+            >>> import hfnb, pandas as pd
+            >>> llm = hfnb.EchoEngine(fingerprint="echo")
+            >>> df = pd.DataFrame({"x": ["a", "b"]})
+            >>> first, second = (hfnb.run(df, "{x}", llm) for _ in range(2))
+            >>> second.stats.no_rate
+            'from the journal'
+        """
+        if self.from_journal and self.from_journal + self.duplicates >= self.ok:
+            return "from the journal"
+        return "from an earlier run" if self.ok and not self.rows_per_s else ""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures by name."""
         return dataclasses.asdict(self)
@@ -155,8 +171,7 @@ class RunStats:
             ("rows", f"{self.rows:,}: {', '.join(counts)}"),
             (
                 "time",
-                f"{duration(self.wall_s)} · {number(self.rows_per_s)} rows/s · "
-                f"{number(self.tokens_per_s)} new tokens/s · model loaded in "
+                f"{duration(self.wall_s)} · {self._rates()} · model loaded in "
                 f"{duration(self.load_s)}",
             ),
         ]
@@ -197,6 +212,11 @@ class RunStats:
         if len(self.workers) > _WORKERS_SHOWN:
             shown.append(("", f"and {len(self.workers) - _WORKERS_SHOWN:,} workers more"))
         return shown
+
+    def _rates(self) -> str:
+        if self.no_rate:
+            return f"every answer {self.no_rate}"
+        return f"{number(self.rows_per_s)} rows/s · {number(self.tokens_per_s)} new tokens/s"
 
     def __str__(self) -> str:
         """Return the figures as lines of text."""

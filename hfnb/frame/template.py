@@ -166,11 +166,16 @@ def refuse_nulls(frame: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = frame[list(columns)].isna()
     count = int(missing.any(axis=1).sum())
     if count:
-        names = ", ".join(repr(name) for name in columns if missing[name].any())
-        raise TemplateError(
-            f"{count:,} of {len(frame):,} rows have a null in {names}. Fill them, drop them, or "
-            "use nulls='skip' or nulls='empty'."
-        )
+        names = [name for name in columns if missing[name].any()]
+        raise nulls_refused(count, len(frame), names)
+
+
+def nulls_refused(count: int, rows: int, names: Sequence[str]) -> TemplateError:
+    """Return the error of rows with nulls in some columns."""
+    return TemplateError(
+        f"{count:,} of {rows:,} rows have a null in {', '.join(map(repr, names))}. Fill them, "
+        "drop them, or use nulls='skip' or nulls='empty'."
+    )
 
 
 def _unknown_column(name: str, there: Sequence[Any]) -> str:

@@ -168,4 +168,14 @@ def _in_use(in_use: InUse) -> str:
     took = info.load_s if in_use.load_s is None else in_use.load_s
     parts = [info.model, info.task, info.backend, info.device, info.dtype]
     parts += [info.note] if info.note else []
-    return " · ".join([*parts, f"{size(info.weight_bytes)} of weights", f"in {duration(took)}"])
+    return " · ".join(
+        [*parts, f"{size(info.weight_bytes)} of weights", load_time(took, info.load_s)]
+    )
+
+
+def load_time(took_s: float, model_s: float) -> str:
+    """Return how long loading took, and how much of that was for the model, where that is less."""
+    whole, model = duration(took_s), duration(model_s)
+    if whole == model or model_s > took_s:
+        return f"in {whole}"
+    return f"in {whole}, imports and checks included; model load {model}"

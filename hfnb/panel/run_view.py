@@ -36,7 +36,7 @@ class RunView:
         self._bar = widgets.HTML()
         self._text = Line("hfnb-status", live=True)
         self._problem = Problem()
-        self._figures = widgets.HTML(_figures(None))
+        self._figures = widgets.HTML(figures(None))
         self._pictures = widgets.HTML(picture_of(()))
         self._seen = 0
         self.widget = column(
@@ -67,7 +67,7 @@ class RunView:
         if state.seen != self._seen:
             self._seen = state.seen
             stats = None if state.result is None else state.result.stats
-            draw(self._figures, value=_figures(stats))
+            draw(self._figures, value=figures(stats))
             draw(self._pictures, value=picture_of(state.points))
 
     def _show_progress(self, state: State) -> None:
@@ -96,23 +96,29 @@ class RunView:
         self._text.show(text or "Nothing has run yet.")
 
 
-def _figures(stats: RunStats | None) -> str:
+def figures(stats: RunStats | None) -> str:
     """Return latency and memory as a row of figures whose places do not move."""
-    figures = [
-        ("load", "" if stats is None else duration(stats.load_s)),
+    shown = [
+        ("model load", "" if stats is None else duration(stats.load_s)),
         ("latency p50", _seconds(None if stats is None else stats.latency_p50_s)),
         ("latency p95", _seconds(None if stats is None else stats.latency_p95_s)),
-        ("new tokens/s", "" if stats is None else number(stats.tokens_per_s)),
-        ("rows/s", "" if stats is None else number(stats.rows_per_s)),
+        ("new tokens/s", _rate(stats, "tokens_per_s")),
+        ("rows/s", _rate(stats, "rows_per_s")),
         ("peak memory", "" if stats is None else size(stats.peak_rss_bytes)),
     ]
     if stats is not None and stats.peak_device_bytes is not None:
-        figures.append((f"peak on {stats.device}", size(stats.peak_device_bytes)))
+        shown.append((f"peak on {stats.device}", size(stats.peak_device_bytes)))
     cells = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value or _NONE)}</dd></div>"
-        for name, value in figures
+        for name, value in shown
     )
     return f'<dl class="hfnb-figures">{cells}</dl>'
+
+
+def _rate(stats: RunStats | None, name: str) -> str:
+    if stats is None:
+        return ""
+    return stats.no_rate or number(getattr(stats, name))
 
 
 def _seconds(value: float | None) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hfnb.errors import HfnbError, RowError
 from hfnb.frame.cells import column_values
 from hfnb.frame.given import read_given
+from hfnb.frame.job import chat_of
 from hfnb.frame.model import decide_chat
 from hfnb.frame.tables import columns_of, is_table, take
 from hfnb.frame.template import Skipped, Template
 from hfnb.panel.state import Asking, Rendered, Table
-from hfnb.panel.workers import messages
 from hfnb.variables import tables
 
 if TYPE_CHECKING:
@@ -61,5 +61,5 @@ def _with_model(text: str, asking: Asking, at: int, llm: HuggingFacePipeline) ->
     if not decide_chat(use_chat, engine):
         problem = "a system prompt needs a chat template" if asking.system else ""
         return Rendered(text, engine.count_tokens(text), at, problem)
-    chat = messages(text, asking.system)
+    chat = chat_of(text, asking.system)
     return Rendered(engine.render(chat), engine.count_tokens(chat), at)

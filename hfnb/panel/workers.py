@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hfnb import session, steps
-from hfnb.engines.base import Chat, Message
 from hfnb.engines.fits import anyway
 from hfnb.engines.shortage import give_back
 from hfnb.errors import HfnbError
@@ -206,12 +205,6 @@ def said(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines)
     return text if isinstance(error, HfnbError) else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def messages(text: str, system: str) -> Chat:
-    """Return a prompt as the messages that a run makes of it."""
-    before = (Message("system", system),) if system else ()
-    return Chat((*before, Message("user", text)))
 
 
 def _loaded(choice: Choice) -> HuggingFacePipeline:

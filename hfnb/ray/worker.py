@@ -159,7 +159,11 @@ def _to_do(resume: Resume, number: int, rows: int) -> Positions:
 
 
 def _number_of_block() -> int:
-    """Return which block of the Dataset this is; Ray Data counts them in their order."""
+    """Return which block of the Dataset this is; Ray Data counts them in their order.
+
+    Ray's public API (2.60) tells a task's id, which is another one when it is tried again, and
+    `map_batches` passes no number: this is the one place that needs a private name of Ray.
+    """
     from ray.data._internal.execution.interfaces import TaskContext
 
     context = TaskContext.get_current()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,8 +35,18 @@ def test_measures_are_shares_and_do_not_mind_the_order(text: str, other: str) ->
 def test_marked_pieces_make_the_text_again_and_equal_texts_have_no_mark(
     text: str, other: str
 ) -> None:
-    assert "".join(piece for piece, _ in marked(other, text)) == text
-    assert not any(differs for _, differs in marked(text, text))
+    pieces = marked(other, text)
+    assert "".join(piece for piece, mark in pieces if mark != "missing") == text
+    assert "".join(piece for piece, mark in pieces if mark != "extra") == other
+    assert not any(mark for _, mark in marked(text, text))
+
+
+def test_words_that_are_missing_are_shown_struck_out() -> None:
+    answers = {"a": ["not <good> at all"], "b": ["<good> at last"]}
+    shown = Differences(pd.DataFrame({"x": [1]}), answers, answers, total=1)
+    assert "[-not -]<good> at [-all-][+last+]" in repr(shown)
+    markup = shown._repr_html_()
+    assert "<del>not </del>&lt;good&gt; at <del>all</del><mark>last</mark>" in markup
 
 
 def test_token_f1_is_that_of_shared_words() -> None:
@@ -74,9 +85,7 @@ def test_rows_disagree_where_texts_or_their_absence_differ_but_not_by_outer_spac
 
 
 def test_differences_say_how_many_there_are_and_escape_what_they_show() -> None:
-    import pandas as pd
-
-    answers = {"a": ["<b>x</b>"], "b": [None]}
+    answers: dict[str, list[str | None]] = {"a": ["<b>x</b>"], "b": [None]}
     shown = Differences(pd.DataFrame({"<i>": ["<q>"]}), answers, answers, total=5)
     assert "1 of 5 rows have different answers" in repr(shown)
     assert "<b>x" not in shown._repr_html_()

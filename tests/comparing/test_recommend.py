@@ -115,6 +115,36 @@ def test_time_that_is_up_leaves_the_rest_out(answers: dict[str, Any]) -> None:
         recommend(seconds=1e-9)
 
 
+def test_each_way_gets_an_even_share_of_the_time_that_is_left(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers[""] = measured(said(), 10.0)
+    give, limits = recommending.measured, []
+
+    def noted(job: Any, tell: Any, cancel: Any, limit_s: float) -> Any:
+        limits.append(limit_s)
+        return give(job, tell, cancel, limit_s)
+
+    monkeypatch.setattr(recommending, "measured", noted)
+    recommend(seconds=1200)
+    shares = [300, 400, 600, 1200, 600, 1200]  # of four ways, and then of two batch sizes
+    assert all(limit <= most for limit, most in zip(limits, shares, strict=True))
+
+
+def test_a_way_that_was_too_slow_asks_for_more_time(answers: dict[str, Any]) -> None:
+    answers[""] = Failed("it had not finished after 45 s", cancelled=True)
+    with pytest.raises(ModelError, match=r"after 45 s.*Give it more time \(seconds"):
+        recommend()
+
+
+def test_progress_counts_all_rounds_as_one(answers: dict[str, Any]) -> None:
+    answers[""] = measured(said(), 10.0)
+    drawn: list[hfnb.Progress] = []
+    hfnb.recommend(DF, QUESTION, NAME, progress=drawn.append)
+    assert [each.done for each in drawn] == sorted(each.done for each in drawn)
+    assert (drawn[-1].done, drawn[-1].total) == (240, 240)  # 40 rows in four ways and two sizes
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -41,6 +41,9 @@ def test_a_second_run_computes_nothing_and_gives_the_same() -> None:
     assert (first.stats.from_journal, second.stats.from_journal) == (0, 50)
     assert "50 from the journal" in str(second.stats)
     assert second.stats.rows_per_s == 0
+    assert "every answer from the journal" in str(second.stats)
+    assert "rows/s" not in str(second.stats)
+    assert "rows/s" in str(first.stats)
 
 
 def test_only_rows_that_are_new_are_computed() -> None:

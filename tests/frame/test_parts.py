@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hfnb
-from hfnb.errors import OptionError, TemplateError
+from hfnb.errors import ModelError, OptionError, TemplateError
 from hfnb.frame.parts_result import PartsResult
 from tests.frame.test_properties import faulty, frames
 
@@ -458,3 +459,53 @@ def test_the_total_of_an_iterator_is_known_at_its_end(tmp_path: Path) -> None:
     assert {each.total for each in seen[:-1]} == {None}
     assert str(hfnb.Progress(1234, None, 0, 27.4)) == "1,234 rows · 45.0 rows/s · 0 failed"
     assert seen[-1].total == seen[-1].done == 600
+
+
+# --- nulls ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_nulls_in_any_file_are_refused_before_anything_runs(tmp_path: Path, nothing: Any) -> None:
+    values = [float(x) if x != 390 else nothing for x in range(400)]
+    for at in (0, 1):
+        pq.write_table(pa.table({"x": values[at * 200 :][:200]}), tmp_path / f"{at}.parquet")
+    engine, out = hfnb.EchoEngine(), tmp_path / "out"
+    with pytest.raises(TemplateError, match=r"1 of 400 rows have a null in 'x'\."):
+        run_parts(str(tmp_path / "*.parquet"), out, engine, nulls="raise")
+    assert engine.calls == 0
+    assert not out.exists()
+    assert len(run_parts(str(tmp_path / "*.parquet"), out, engine, nulls="raise", limit=390)) == 390
+
+
+def test_files_without_nulls_run_where_nulls_are_refused(source: Path, tmp_path: Path) -> None:
+    result = run_parts(source, tmp_path / "out", nulls="raise", prompt="{x} {y}")
+    assert len(result) == ROWS
+
+
+# --- retry ------------------------------------------------------------------------------------
+
+
+def test_retry_computes_failed_rows_again_in_their_parts(source: Path, tmp_path: Path) -> None:
+    bad = {"3", "149", "800"}
+    engine = hfnb.EchoEngine(fail=lambda prompt: prompt in bad)
+    result = run_parts(source, tmp_path / "out", engine)
+    assert result.stats.failed == 3
+    bad.clear()
+    engine.calls = 0
+    mended = result.retry(progress=False)
+    assert engine.calls == 3
+    assert outputs(mended) == EVERY
+    assert (mended.stats.failed, len(mended.errors), mended.path) == (0, 0, result.path)
+    assert mended.retry(progress=False).complete
+    assert engine.calls == 3
+
+
+def test_retry_says_what_it_can_not_have_again(source: Path, tmp_path: Path) -> None:
+    ended = run_parts(frames_of(0, 40), tmp_path / "frames")
+    with pytest.raises(OptionError, match="iterator, which is used up"):
+        ended.retry()
+    gone = run_parts(source, tmp_path / "out")
+    gc.collect()
+    with pytest.raises(ModelError, match=r"result\.retry\(llm=llm\)"):
+        gone.retry()
+    assert outputs(gone.retry(llm=hfnb.EchoEngine(), progress=False)) == EVERY

@@ -1,5 +1,6 @@
 """Prompts that are too long: an error of their row, shortened in a column's value, or skipped."""
 
+import pickle
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,12 @@ def run(prompt: Any = TEMPLATE, df: pd.DataFrame = DF, **options: Any) -> Any:
 def test_a_prompt_too_long_is_an_error_of_its_row() -> None:
     result, _ = run()
     assert result.rows["status"].tolist() == ["ok", "error", "ok"]
-    assert isinstance(result.exception(1), PromptTooLongError)
+    error = result.exception(1)
+    assert isinstance(error, PromptTooLongError)
+    assert "pass too_long='truncate' (in a cell: --too-long truncate)" in str(error)
+    assert "truncation=" not in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert result.rows["error"][1].endswith(str(error))
 
 
 def test_the_value_is_shortened_and_never_the_template() -> None:

@@ -146,3 +146,15 @@ def test_files_behind_an_address_are_read_by_the_workers(cluster: Any, tmp_path:
     first = hfnb.run(url, PROMPT, echo(), preserve_order=True, limit=10, **ON)
     assert first.to_pandas()["output"].tolist() == here.data["output"].tolist()[:10]
     assert_same(here, hfnb.run(df, PROMPT, echo(), progress=False))
+
+
+def test_retry_computes_failed_rows_again_by_the_workers(cluster: Any, tmp_path: Path) -> None:
+    source, mended = written(tmp_path / "in", pd.DataFrame({"x": range(20)})), tmp_path / "mended"
+    note = Noting(tmp_path / "asked")
+    llm = echo(answer=note, fail=lambda prompt: prompt == "13" and not mended.exists())
+    result = hfnb.run(source, "{x}", llm, out=tmp_path / "out", part_rows=10, **ON)
+    assert (result.stats.ok, result.stats.failed) == (19, 1)
+    mended.touch()
+    again = result.retry(progress=False)
+    assert (again.stats.ok, again.stats.failed, again.path) == (20, 0, result.path)
+    assert len(note.lines()) == 20
