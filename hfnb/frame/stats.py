@@ -146,9 +146,9 @@ class RunStats:
             >>> second.stats.no_rate
             'from the journal'
         """
-        if self.from_journal and self.from_journal + self.duplicates >= self.ok:
-            return "from the journal"
-        return "from an earlier run" if self.ok and not self.rows_per_s else ""
+        if self.rows_per_s or not self.ok:
+            return ""
+        return "from the journal" if self.from_journal else "from an earlier run"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures by name."""
