@@ -165,8 +165,8 @@ def test_differences_are_the_rows_that_disagree_under_their_own_index(
     rows = several.differences()
     assert rows.data.index.tolist() == ["a", "b", "c"]
     assert rows.data.columns.tolist() == ["x", PLAIN, LOUD, PARTLY]
-    assert "[ONE]" in repr(rows)
-    assert "<mark>ONE</mark>" in rows._repr_html_()
+    assert "[-one-][+ONE+]" in repr(rows)
+    assert "<del>one</del><mark>ONE</mark>" in rows._repr_html_()
 
 
 def test_other_tables_come_back_as_what_they_were_and_a_taken_name_is_not_overwritten() -> None:

@@ -86,7 +86,7 @@ def test_fields_agree_by_what_they_are(found: hfnb.Comparison) -> None:
 def test_rows_that_differ_show_their_fields(found: hfnb.Comparison) -> None:
     rows = found.differences()
     assert rows.data.index.tolist() == [1]
-    assert "tone: <mark>bad</mark>" in rows._repr_html_()
+    assert "tone: <del>good</del><mark>bad</mark>" in rows._repr_html_()
     assert "tags: <mark>b</mark>" not in rows._repr_html_()
     assert rows.data["hfnb/echo.stars"].tolist() == [4]
 

@@ -164,7 +164,8 @@ def test_a_blocking_run_is_cancelled_through_the_last_result() -> None:
     def cancel(progress: hfnb.Progress) -> None:
         last = hfnb.last_result()
         assert last is not None
-        last.cancel()
+        if progress.done:  # a busy machine may draw before the first row
+            last.cancel()
 
     result = hfnb.run(DF, "{x}", hfnb.EchoEngine(delay_s=0.02), progress=cancel)
     assert 0 < result.stats.ok < 40
