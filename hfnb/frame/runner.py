@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from hfnb.engines.base import Chat, Completion, Engine, Prompt, Request, Work
+from hfnb.engines.openmp import give_back_threads
 from hfnb.errors import JournalWarning, PromptTooLongError, RowError
 from hfnb.frame.cells import column_values
 from hfnb.frame.fit import Fit
@@ -101,7 +102,8 @@ class Run:
         return Run(job, engine, self.store.without(rows), rows)
 
     def start(self) -> None:
-        """Start the worker."""
+        """Start the worker, which computes in the place of the calling thread."""
+        give_back_threads()
         self._thread.start()
 
     def cancel(self) -> None:
