@@ -16,15 +16,14 @@ alone: 256 rows took 0.94 s in place of 1.07 by the medians of 8 rounds on a loa
 0.51 in place of 0.71 by the fastest. What a short prefix costs answers of hundreds of tokens
 was not timed, nor larger models with one.
 
-The difference to the engine alone is not hfnb's own code. The engine alone computes in the main
-thread, `hfnb.run` in a thread beside it, and the engine alone in such a thread takes as long as
-`hfnb.run` does: 1.79 s beside 1.53, where it takes 1.44 in the main thread. Each thread that
-computes has threads of OpenMP of its own; where there are more of them than cores, libgomp lets
-them sleep between operators instead of spin, and a model of 1 M parameters has thousands of
-short operators. Giving the main thread's back first (`omp_pause_resource_all`) takes a run from
-1.53 s to 1.37. It was left out: beside two busy processes on two cores, threads that spin made
-the same rows take 7.2 s in place of 3.4, and 11.5 s in the main thread. A shared machine is the
-usual one. One thread of OpenMP is no faster (1.86 s).
+A part of the difference to the engine alone is where it computes: the engine alone in the main
+thread, `hfnb.run` in a thread beside it. Each thread that computes has threads of OpenMP of its
+own; where there are more of them than cores, libgomp lets them sleep between operators instead
+of spin, and a model of 1 M parameters has thousands of short operators. A run therefore gives
+the main thread's back first (`omp_pause_resource_all`): 1,000 such rows took 0.90 s in place of
+1.24 by the medians of 6 rounds in turn. Only where no others keep the cores busy: beside two busy
+processes on two cores, threads that spin made the same rows take 7.2 s in place of 3.4. One
+thread of OpenMP is no faster (1.86 s beside 1.79).
 
 Missed on OpenVINO (2026-11-26): openvino_genai used directly. Of a run nine tenths are GenAI's
 own steps. The rest: rendering and tokenising 0.04 to 0.08 s, reading tokens at each step 0.05,
