@@ -115,9 +115,9 @@ def genai(
         }
         while pipeline.has_non_finished_requests():
             pipeline.step()
-        texts = [
-            tokenizer.decode(handles[i].read_all()[0].generated_ids) for i in range(len(prompts))
-        ]
+        found = [handles[i].read_all() for i in range(len(prompts))]
+        # A row that a stop string ends at its first token has nothing to read.
+        texts = [tokenizer.decode(each[0].generated_ids) if each else "" for each in found]
         return cut(texts, workload.stop)
 
     return call
