@@ -116,9 +116,8 @@ def figures(stats: RunStats | None) -> str:
 
 
 def _rate(stats: RunStats | None, name: str) -> str:
-    if stats is None:
-        return ""
-    return stats.no_rate or number(getattr(stats, name))
+    """Return a rate; there is none where every answer is from the journal."""
+    return "" if stats is None or stats.no_rate else number(getattr(stats, name))
 
 
 def _seconds(value: float | None) -> str:
