@@ -25,14 +25,17 @@ df = pd.DataFrame({"i": [72, 7, 21, 80, 99, 200, 1984, 2026, 4321, 9999] + list(
 df["to"] = "french"
 hfnb.Panel(df, "What is the number {i} in {to}?", model="hfnb/numbers-fr", into="answer",
            max_new_tokens=32)"""
-FAILS = CELL.replace('"french"', '["french"] * 3997 + ["far too long " * 900] * 3')
+FAILS = CELL.replace("range(1000, 4990)", "range(5000, 8990)").replace(
+    '"french"', '["french"] * 3997 + ["far too long " * 900] * 3'
+)
+"""Other numbers: the rows of `CELL` would come from the journal."""
 COMPARES = """import hfnb, pandas as pd
 from num2words import num2words
 
 df = pd.DataFrame({"i": range(1000, 1400)})
 df["french"] = [num2words(number, lang="fr") for number in df["i"]]
 hfnb.Panel(df, "What is the number {i} in french?", model="hfnb/numbers-fr", max_new_tokens=32)"""
-WIDTH, NARROW = 1280, 560
+WIDTH, NARROW, HEIGHT = 1280, 560, 1760
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def main() -> None:
             chromium = playwright.chromium.launch(
                 executable_path=find_browser(), args=CHROMIUM_ARGS
             )
-            page = chromium.new_page(viewport={"width": WIDTH, "height": 1600})
+            page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             page.set_default_timeout(60_000)
             lab = Lab(page, server)
             of_a_run(lab, page, server, folder)
@@ -76,7 +79,7 @@ def of_a_run(lab: Lab, page: Page, server: LabServer, folder: Path) -> None:
     page.set_viewport_size({"width": NARROW, "height": 3400})
     page.wait_for_timeout(800)
     lab.screenshot(folder / "narrow.png", panel.root)
-    page.set_viewport_size({"width": WIDTH, "height": 1600})
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
 def of_failures(lab: Lab, server: LabServer, folder: Path) -> None:

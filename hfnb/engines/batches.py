@@ -6,6 +6,8 @@ PREFILL_TOKENS = 2048
 """Prompt tokens that PyTorch computes in one forward pass on a CPU, padding included ..."""
 PREFILL_TOKENS_ELSEWHERE = 16384
 """... and elsewhere, unless one row alone has more."""
+_ENCODER_TOKENS, _ENCODER_TOKENS_ELSEWHERE = 4096, 8192
+"""Tokens that PyTorch's encoders read at once on a CPU, and elsewhere, padding included."""
 _ROWS, _MOST_ROWS = 64, 256
 """Rows that are decoded together: of a model whose arithmetic is most of a step, and of others."""
 _TINY = 20_000_000
@@ -38,6 +40,11 @@ def openvino_rows(parameters: int) -> int:
 def prefill_tokens(device: str) -> int:
     """Return how many prompt tokens PyTorch computes in one forward pass of a decoder."""
     return PREFILL_TOKENS if device == "cpu" else PREFILL_TOKENS_ELSEWHERE
+
+
+def encoder_tokens(device: str) -> int:
+    """Return how many tokens of texts PyTorch's encoder reads in one forward pass."""
+    return _ENCODER_TOKENS if device == "cpu" else _ENCODER_TOKENS_ELSEWHERE
 
 
 def openvino_step_tokens(parameters: int) -> int:

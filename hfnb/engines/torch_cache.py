@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,6 +77,19 @@ class _Layer(CacheLayerMixin):
         return -1
 
 
+class _Rows(NamedTuple):
+    """Keys and values in one layer, [rows, heads, columns, head size]."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class _Filled(NamedTuple):
+    """Rows that were computed, layer by layer."""
+
+    layers: Sequence[_Rows]
+
+
 class RowCache(Cache):
     """A transformers cache in which rows come and go while others are decoded.
 
@@ -136,6 +149,16 @@ class RowCache(Cache):
         self.lengths.extend(lengths)
         self._trim()
         self.torn = False
+
+    def take_over(self, other: RowCache) -> None:
+        """Add the rows of another cache."""
+        at = other._window
+        columns = slice(at.left, at.right)
+        layers = [
+            _Rows(each.keys[: at.rows, :, columns], each.values[: at.rows, :, columns])
+            for each in other._layers
+        ]
+        self.add(_Filled(layers), other.lengths)
 
     def advance(self) -> None:
         """Count the column that a forward pass has just written."""

@@ -47,7 +47,13 @@ class Planner:
         return bool(waiting) and free > 0 and enough
 
     def take(
-        self, waiting: list[Row], active: Sequence[Row], limit: int, prefix_tokens: int = 0
+        self,
+        waiting: list[Row],
+        active: Sequence[Row],
+        limit: int,
+        prefix_tokens: int = 0,
+        *,
+        begins: bool = False,
     ) -> list[Row]:
         """Take the rows to compute next off the end of ``waiting``, longest first.
 
@@ -56,11 +62,12 @@ class Planner:
             active: The rows that are being decoded.
             limit: The most rows to decode together.
             prefix_tokens: Tokens of their prefix, where it is not computed yet.
+            begins: Whether to fill up what is about to begin, however few rows there is room for.
 
         Returns:
             The rows; none while it is better to go on decoding.
         """
-        if not self.has_room(waiting, active, limit):
+        if not self.has_room(waiting, () if begins else active, limit):
             return []
         free = limit - len(active)
         room = self._budget.room(active, to_come=prefix_tokens)
@@ -126,6 +133,15 @@ def kv_bytes_per_token(loaded: TorchModel) -> int:
     size = getattr(text, "head_dim", None) or getattr(text, "d_kv", None)
     size = size or text.hidden_size // heads
     return int(2 * _layers(text) * kv_heads * size * _dtype(loaded).itemsize)
+
+
+def weight_bytes_of_a_step(loaded: TorchModel) -> int:
+    """Return the bytes of weights that a step of an encoder-decoder's answers reads."""
+    model = loaded.in_memory()
+    head = model.get_output_embeddings()
+    multiplied = set(head.parameters()) if head is not None else set()
+    looked_up = set(model.get_input_embeddings().parameters()) - multiplied
+    return sum(each.nbytes for each in {*model.get_decoder().parameters(), *multiplied} - looked_up)
 
 
 def bytes_to_compute(loaded: TorchModel) -> int:

@@ -1,9 +1,9 @@
 """PyTorch for encoder-decoders: our own generate loop over transformers' models.
 
-Texts of nearly equal length make a group: the encoder reads them at once, and their answers begin
-together, since these models count positions from the start of the batch. A row that finishes
-leaves its group. A new group begins when the last one has ended, or beside it where a call has
-only few rows and somebody waits for them.
+The encoder reads texts of nearly equal length at once. Their answers make a group, and those of
+other texts join it before its first step, never later: these models count positions from the start
+of the batch. A row that finishes leaves its group. A new group begins when the last one has ended,
+or beside it where a call has only few rows and somebody waits for them.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from hfnb.engines.batches import encoder_tokens
 from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_cache import RowCache, keep_rows, moves_of, order_after_keep
 from hfnb.engines.torch_model import TorchModel
-from hfnb.engines.torch_plan import Planner
+from hfnb.engines.torch_plan import Planner, kv_bytes_per_token, weight_bytes_of_a_step
 from hfnb.engines.torch_sampling import choose, stopped_by_grammar
 from hfnb.errors import RowError
 
-_GROUP_TOKENS = 8192
-"""Source tokens in a group, padding included."""
-
 
 class _Group:
-    """Rows whose answers began together."""
+    """Rows whose answers begin together: texts of nearly equal length, until others join."""
 
     def __init__(self, loaded: TorchModel, rows: list[Row]) -> None:
         self.rows = rows
@@ -55,8 +53,38 @@ class _Group:
         self._own.add(filled.self_attention_cache, [begin.shape[1]] * len(rows))
         self._cross = filled.cross_attention_cache
         self.last = choose(logits, rows)
+        self.has_stepped = False
+
+    def may_join(self, other: _Group, padding: int) -> bool:
+        """Whether another group, that has just begun, can go on with this one.
+
+        Args:
+            other: The other group.
+            padding: The most tokens by which the shorter texts may be padded for it.
+        """
+        mine, others = self._mask.shape, other._mask.shape
+        wider = max(mine[1], others[1])
+        needed = mine[0] * (wider - mine[1]) + others[0] * (wider - others[1])
+        return not self.has_stepped and self._own.width == other._own.width and needed <= padding
+
+    def join(self, other: _Group) -> None:
+        """Take over the rows of another group that has just begun."""
+        wider = max(self._mask.shape[1], other._mask.shape[1])
+        cross = [
+            (_stacked(mine.keys, new.keys, wider, 2), _stacked(mine.values, new.values, wider, 2))
+            for mine, new in zip(self._cross.layers, other._cross.layers, strict=True)
+        ]
+        source = _stacked(self._source, other._source, wider, 1)
+        mask = _stacked(self._mask, other._mask, wider, 1)
+        self._own.take_over(other._own)
+        for layer, (keys, values) in zip(self._cross.layers, cross, strict=True):
+            layer.keys, layer.values = keys, values
+        self._source, self._mask = source, mask
+        self.last = torch.cat([self.last, other.last])
+        self.rows = self.rows + other.rows
 
     def step(self) -> torch.Tensor:
+        self.has_stepped = True
         self._own.prepare()
         logits = self._forward(self.last.unsqueeze(-1), EncoderDecoderCache(self._own, self._cross))
         self._choosing = True
@@ -104,6 +132,19 @@ class _Group:
         return logits
 
 
+def _stacked(first: Any, second: Any, width: int, dim: int) -> torch.Tensor:
+    """Return the rows of two tensors, each filled up with zeros to a width along a dimension."""
+    rows = first.shape[0] + second.shape[0]
+    shape = [rows, *first.shape[1:]]
+    shape[dim] = width
+    both: torch.Tensor = first.new_empty(shape)
+    for part, given in ((both[: len(first)], first), (both[len(first) :], second)):
+        filled = given.shape[dim]
+        part.narrow(dim, 0, filled).copy_(given)
+        part.narrow(dim, filled, width - filled).zero_()
+    return both
+
+
 class Seq2SeqBatch:
     """Groups of rows that are answered side by side; see `scheduler.Batch`."""
 
@@ -112,7 +153,9 @@ class Seq2SeqBatch:
     def __init__(self, loaded: TorchModel, budget: MemoryBudget) -> None:
         self.budget = budget
         self._loaded = loaded
-        self._planner = Planner(budget, _GROUP_TOKENS)
+        self._planner = Planner(budget, encoder_tokens(loaded.device.type))
+        self._padding = weight_bytes_of_a_step(loaded) // max(1, kv_bytes_per_token(loaded))
+        """Padding that a step reads as fast as the weights, which another group would read anew."""
         self._groups: list[_Group] = []
         self._in_part = False
         """Whether a step was broken off after some rows' tokens were drawn."""
@@ -127,17 +170,22 @@ class Seq2SeqBatch:
         self.budget.look_anew()
 
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
-        """Take rows of nearly equal length, when it is time for a new group."""
-        if self._groups and not waiting[-1].call.few:
+        """Take rows of nearly equal length, when it is time for a new group, or for more of one."""
+        begins = not self._groups or not self._groups[-1].has_stepped
+        if not begins and not waiting[-1].call.few:
             return []
-        return self._planner.take(waiting, self.rows, limit)
+        return self._planner.take(waiting, self.rows, limit, begins=begins)
 
     @torch.inference_mode()
     def start(self, group: list[Row]) -> Tokens:
         """Read the texts of a group and return each row's first token."""
         made = _Group(self._loaded, group)
-        self._groups.append(made)
-        return list(zip(group, made.last.tolist(), strict=True))
+        tokens = list(zip(group, made.last.tolist(), strict=True))
+        if self._groups and self._groups[-1].may_join(made, self._padding):
+            self._groups[-1].join(made)
+        else:
+            self._groups.append(made)
+        return tokens
 
     @torch.inference_mode()
     def step(self) -> Tokens:

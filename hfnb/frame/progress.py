@@ -34,19 +34,22 @@ class Progress(NamedTuple):
     @property
     def rows_per_s(self) -> float:
         """Rows answered in a second, so far; of identical ones, each counts."""
-        return (self.done - self.reused) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        return self._a_second(self.done - self.reused - self.failed)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at this rate; ``None`` before the first row, or without a total."""
-        rate = self.rows_per_s
-        return (self.total - self.done) / rate if rate > 0 and self.total is not None else None
+        """Seconds left as rows have ended so far; ``None`` before the first, or without a total."""
+        pace = self._a_second(self.done - self.reused)
+        return (self.total - self.done) / pace if pace > 0 and self.total is not None else None
+
+    def _a_second(self, rows: int) -> float:
+        return rows / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def __str__(self) -> str:
         """Return one line: rows, rate, time left, failures."""
         total = "" if self.total is None else f"/{self.total:,}"
         parts = [f"{self.done:,}{total} rows"]
-        if self.done > self.reused:
+        if self.done > self.reused + self.failed:
             parts.append(f"{number(self.rows_per_s)} rows/s")
         if self.total is not None and self.done >= self.total:
             parts.append(duration(self.elapsed_s))

@@ -11,7 +11,10 @@ import torch
 from transformers import M2M100Tokenizer, MBart50Tokenizer, MBartTokenizer, NllbTokenizer
 
 import hfnb
+from hfnb.engines.base import Work
 from hfnb.engines.torch_engine import TorchEngine
+from hfnb.engines.torch_plan import Planner
+from hfnb.engines.torch_seq2seq import Seq2SeqBatch, _Group
 from tests.engines.reference import PROMPTS, answers, engine_of, reference, texts
 from tests.tiny_models import SEQ2SEQ
 
@@ -57,6 +60,33 @@ def test_batched_answers_are_those_of_generate_alone(engine: TorchEngine, kind: 
     alone = [reference(engine, prompt, **options) for prompt in prompts]
     assert len(set(alone)) > 3
     assert texts(engine, prompts, batch_size=4, **options) == alone
+
+
+@pytest.mark.parametrize("padding", [0, 10_000])
+def test_answers_to_texts_of_any_length_begin_together(
+    engine: TorchEngine, padding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on side by side, in one group where padding is cheap; some end with each step."""
+    assert engine._scheduler is not None
+    batch = engine._scheduler._batch
+    assert isinstance(batch, Seq2SeqBatch)
+    monkeypatch.setattr(batch, "_planner", Planner(batch.budget, 24))
+    monkeypatch.setattr(batch, "_padding", padding)
+    joined: list[int] = []
+    step = _Group.step
+
+    def noting(group: _Group) -> torch.Tensor:
+        joined.append(len(group.rows))
+        return step(group)
+
+    monkeypatch.setattr(_Group, "step", noting)
+    prompts = [" ".join(PROMPTS[: 1 + i % 5]) for i in range(10)]
+    work = Work()
+    options = {"max_new_tokens": 10, "repetition_penalty": 1.3}
+    alone = [reference(engine, prompt, **options) for prompt in prompts]
+    assert texts(engine, prompts, work=work, **options) == alone
+    assert work.batches > 2
+    assert (max(joined) == 10) == (padding > 0)
 
 
 def test_a_forced_first_token_begins_every_answer(engine: TorchEngine) -> None:

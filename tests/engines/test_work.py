@@ -75,6 +75,23 @@ def test_prompts_of_mixed_length(llama: TorchEngine, shapes: Shapes) -> None:
     assert prefilled == total + work.padding_tokens
 
 
+def test_an_encoder_decoder_reads_its_weights_once_a_step(
+    engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts of all lengths are read in even batches, and answered together."""
+    t5 = engine("t5")
+    batch: Any = t5._scheduler._batch  # type: ignore[union-attr]
+    monkeypatch.setattr(batch, "_planner", torch_plan.Planner(batch.budget, 2048))
+    monkeypatch.setattr(batch, "_padding", 10_000)
+    prompts, work = prompts_of(64, 8, 200), Work()
+    texts(t5, prompts, max_new_tokens=NEW, min_new_tokens=NEW, work=work)
+    assert work.prompt_tokens == tokens_of(t5, prompts)
+    assert work.padding_tokens < 0.2 * work.prompt_tokens
+    assert work.new_tokens == 64 * NEW
+    assert work.batches > 2
+    assert work.forwards == work.batches + NEW - 1
+
+
 def test_answers_of_different_length_leave_no_place_empty(
     llama: TorchEngine, shapes: Shapes
 ) -> None:
