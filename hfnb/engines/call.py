@@ -98,6 +98,8 @@ class Call:
         self.settings: Any = settings
         self.stop = generation.stop
         self.stream = stream
+        self.by_token = stream or bool(generation.stop)
+        """Whether each token is looked at as it comes."""
         self.cancel = cancel
         self.work = work
         self.eos_ids = model.eos_of(dict(generation.options))

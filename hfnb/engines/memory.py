@@ -124,6 +124,14 @@ class MemoryBudget:
             _ceilings[self._key] = Ceiling()
         return _ceilings[self._key]
 
+    def finished(self, rows: Iterable[Row], batch: Iterable[Row]) -> None:
+        """Note rows that have finished, of all that were computed together."""
+        ceiling = self.ceiling
+        if ceiling.tokens is not None:
+            together = held(batch)
+            for row in rows:
+                ceiling.finished(tokens_of(row), together)
+
     def room(self, active: Sequence[Row] = (), copies: int = 1, to_come: int = 0) -> Room:
         """Return what may be added to rows that are being decoded.
 
@@ -221,8 +229,9 @@ class Room:
         self._copies = copies
         self._free = free
         self._rows = len(active)
-        self._tokens = sum(map(tokens_of, active))
-        self._longest = max(map(tokens_of, active), default=0)
+        tokens = [tokens_of(row) for row in active]
+        self._tokens = sum(tokens)
+        self._longest = max(tokens, default=0)
         self._held = sum(row.own_tokens + len(row.new_ids) for row in active if row.new_ids)
         """Tokens whose keys and values are there already."""
         self._added = 0

@@ -26,14 +26,17 @@ from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.errors import ModelError, RowError
 
-_RUNNING = openvino_genai.GenerationStatus.RUNNING
-_IGNORED = openvino_genai.GenerationStatus.IGNORED
+# Their numbers: two members of pybind11's enumerations take a microsecond to compare.
+_RUNNING = openvino_genai.GenerationStatus.RUNNING.value
+_IGNORED = openvino_genai.GenerationStatus.IGNORED.value
 BLOCK = 64
 """Tokens of a beginning that are worth waiting for; OpenVINO keeps blocks of 16 or 32."""
 _MOST_KNOWN = 100_000
 """Blocks that are remembered as computed; OpenVINO itself forgets the oldest."""
 _MOST_PASSED = 1024
 """Waiting rows that are passed over in search of one that need not wait."""
+_READ_EVERY = 32
+"""Steps after which the tokens of all rows are read, to know how much they hold."""
 _DRAIN_STEPS = 8
 """Steps in which a sound pipeline has let go of all cancelled rows; it takes one or two."""
 
@@ -62,6 +65,7 @@ class PagedBatch:
         self._handles: dict[Row, Any] = {}
         self._ended: list[tuple[Row, RowError | None]] = []
         self._count = 0
+        self._steps = 0
         self._stored = False
         """Whether the pipeline has computed anything."""
         self._store_was_full = False
@@ -134,7 +138,11 @@ class PagedBatch:
             return self.step()
 
     def step(self) -> Tokens:
-        """Compute a step of every row, and return the new tokens.
+        """Compute a step of every row, and return new tokens.
+
+        Reading takes a part of the time of a small model's step. So of rows whose tokens nobody
+        looks at one by one, the first is read, which tells that the prompt is computed, and the
+        others in one piece with the last.
 
         Raises:
             RuntimeError: It failed.
@@ -143,19 +151,26 @@ class PagedBatch:
         """
         with self._lock:
             self._open().step()
+            self._steps += 1
+            every = self._steps % _READ_EVERY == 0
             tokens: list[tuple[Row, int]] = []
             for row, handle in self._handles.items():
-                status = handle.get_status()
-                if status == _IGNORED:
-                    # OpenVINO then drops all that it has, small ones too.
-                    self._store_was_full = True
-                    raise MemoryError("OpenVINO's store of keys and values was too small")
-                while handle.can_read():
-                    for output in handle.read().values():
-                        tokens += ((row, token) for token in output.generated_ids)
-                        self._beginnings.computed(row)
+                status = handle.get_status().value
                 if status != _RUNNING:
+                    if status == _IGNORED:
+                        # OpenVINO then drops all that it has, small ones too.
+                        self._store_was_full = True
+                        raise MemoryError("OpenVINO's store of keys and values was too small")
+                    outputs = handle.read_all()
                     self._ended.append((row, None))
+                elif every or row.call.by_token or not row.new_ids:
+                    outputs = _unread(handle)
+                else:
+                    continue
+                for output in outputs:
+                    tokens += [(row, token) for token in output.generated_ids]
+                if outputs:
+                    self._beginnings.computed(row)
             return tokens
 
     def ended(self) -> Iterable[tuple[Row, RowError | None]]:
@@ -169,7 +184,7 @@ class PagedBatch:
             for row in [row for row in self._handles if not going(row)]:
                 handle = self._handles.pop(row)
                 self._beginnings.leave(row)
-                if handle.get_status() == _RUNNING:
+                if handle.get_status().value == _RUNNING:
                     handle.cancel()
 
     def lost(self, rows: Sequence[Row], *, short: bool = False) -> list[Row]:
@@ -276,6 +291,14 @@ def _blocks_of(row: Row) -> list[int]:
             before = hash((before, *ids[end - BLOCK : end]))
             state.blocks.append(before)
     return state.blocks
+
+
+def _unread(handle: Any) -> list[Any]:
+    """Return what a row that goes on has to read; each step adds one output."""
+    outputs: list[Any] = []
+    while handle.can_read():
+        outputs += handle.read().values()
+    return outputs
 
 
 def _drained(pipeline: Any) -> bool:

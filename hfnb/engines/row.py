@@ -86,7 +86,7 @@ class Row:
             call.work.new_tokens += 1
             if len(self.new_ids) >= self.most_new:
                 self.reason = "length"
-        if not call.stop and not call.stream:
+        if not call.by_token:
             return None
         growing = self._grow()
         piece = growing.finish() if self.reason == "eos" else growing.add(token)

@@ -176,8 +176,8 @@ class Scheduler:
         """Take in waiting rows if it is time, else decode one token of every row."""
         calls = list(self._calls)
         batch = self._batch
-        if any(map(_is_unwanted, batch.rows)):
-            batch.keep(lambda row: not _is_unwanted(row))
+        if any(map(_has_gone, {row.call for row in batch.rows})):
+            batch.keep(lambda row: not _has_gone(row.call))
         for call in calls:
             call.line_up()
         group = self._next_group(calls)
@@ -245,13 +245,14 @@ class Scheduler:
         for row, problem in self._batch.ended():
             if row.reason is None or problem is not None:
                 _show(row, row.end(problem))
-        ended = [row for row in self._batch.rows if row.reason is not None]
-        together = held(self._batch.rows) if ended else 0
+        rows = self._batch.rows
+        ended = [row for row in rows if row.reason is not None]
+        if not ended:
+            return
         for row in ended:
             row.call.finish(row, row.completion())
-            self._batch.budget.ceiling.finished(tokens_of(row), together)
-        if ended:
-            self._batch.keep(lambda row: row.reason is None)
+        self._batch.budget.finished(ended, rows)
+        self._batch.keep(lambda row: row.reason is None)
 
     # -- failures ---------------------------------------------------------------------------------
 
@@ -261,7 +262,7 @@ class Scheduler:
             return []
         self._suspected = []
         while self._apart and not self._suspected:
-            self._suspected = [row for row in self._apart.pop() if not _is_unwanted(row)]
+            self._suspected = [row for row in self._apart.pop() if not _has_gone(row.call)]
         return list(self._suspected)
 
     def _failed(self, tried: list[Row], error: Exception) -> None:
@@ -342,7 +343,8 @@ def _note_start(group: list[Row], batch: Batch, now: float) -> None:
     active = batch.rows
     for row in active:
         row.batch_rows = max(row.batch_rows, len(active))
-        row.call.work.batch_rows = max(row.call.work.batch_rows, len(active))
+    for call in {row.call for row in active}:
+        call.work.batch_rows = max(call.work.batch_rows, len(active))
     for call in {row.call for row in group}:
         call.work.batches += 1
 
@@ -352,9 +354,9 @@ def _note_forward(rows: list[Row]) -> None:
         call.work.forwards += 1
 
 
-def _is_unwanted(row: Row) -> bool:
-    """Whether the caller has gone or has cancelled."""
-    return row.call.left or row.call.cancel.is_set()
+def _has_gone(call: Call) -> bool:
+    """Whether nobody waits for a call's rows any more."""
+    return call.left or call.cancel.is_set()
 
 
 def _count_backoff(rows: Iterable[Row]) -> None:

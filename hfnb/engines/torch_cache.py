@@ -137,12 +137,18 @@ class RowCache(Cache):
             self._shift(longest - at.right)
         rows = slice(at.rows, at.rows + count)
         columns = slice(at.right - longest, at.right)
-        # What earlier rows left here is masked, but a NaN comes through any mask.
-        stale = slice(at.rows, min(at.rows + count, self._used_rows))
+        left = min(at.left, columns.start) if at.rows else columns.start
+        # What earlier rows left here is masked, but a NaN comes through any mask: to the left of
+        # the new rows, and of the others where more columns are read from now on.
+        stale = [
+            (slice(at.rows, min(at.rows + count, self._used_rows)), slice(left, columns.start)),
+            (slice(at.rows), slice(left, at.left)),
+        ]
         self._used_rows = max(self._used_rows, at.rows + count)
         for mine, new in zip(self._layers, filled.layers, strict=True):
-            mine.keys[stale, :, : columns.start] = 0
-            mine.values[stale, :, : columns.start] = 0
+            for some, before in stale:
+                mine.keys[some, :, before] = 0
+                mine.values[some, :, before] = 0
             mine.keys[rows, :, columns] = new.keys[:, :, -longest:]
             mine.values[rows, :, columns] = new.values[:, :, -longest:]
         at.rows += count
@@ -186,9 +192,10 @@ class RowCache(Cache):
         self.torn = True
         if order:
             moves = moves_of(order, self._layers[0].keys.device)
-            for layer in self._layers:  # nothing was written beyond the last column
-                keep_rows(layer.keys[:, :, : self._window.right], moves)
-                keep_rows(layer.values[:, :, : self._window.right], moves)
+            read = slice(self._window.left, self._window.right)
+            for layer in self._layers:
+                keep_rows(layer.keys[:, :, read], moves)
+                keep_rows(layer.values[:, :, read], moves)
         self.lengths = [self.lengths[source] for source in order]
         self._window.rows = len(order)
         self._trim()

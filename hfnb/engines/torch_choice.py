@@ -22,9 +22,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.call import Call
-from hfnb.engines.memory import MemoryBudget, held, tokens_of
+from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.row import Row
-from hfnb.engines.torch_generate import count_batch, in_batches, padded
+from hfnb.engines.torch_generate import begin_batch, count_batch, in_batches
 from hfnb.engines.torch_model import TorchModel
 from hfnb.errors import OptionError, PromptTooLongError
 from hfnb.spec import GenerationSpec
@@ -171,13 +171,13 @@ def _choose(
     most = max(1, _MOST_LOGITS // (len(labels.beginnings) * columns * vocabulary))
     for begin in range(0, len(fitting), most):
         rows = fitting[begin : begin + most]
-        ids, mask = padded(loaded, rows, left=loaded.is_decoder)
+        ids, mask = begin_batch(loaded, rows, left=loaded.is_decoder)
         with torch.inference_mode(), budget.measured(ids.numel() * len(labels.beginnings)):
             shares = labels.sums(way(labels, loaded, call, rows, ids, mask)).softmax(dim=-1)
         count_batch(call, rows)
         for row, share in zip(rows, shares.tolist(), strict=True):
             call.finish(row, _completion(row, dict(zip(labels.names, share, strict=True))))
-            budget.ceiling.finished(tokens_of(row), held(rows))
+        budget.finished(rows, rows)
 
 
 def _no_room(row: Row, labels: Labels, loaded: TorchModel) -> PromptTooLongError:

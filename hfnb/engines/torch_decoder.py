@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from hfnb.engines.memory import MemoryBudget
+from hfnb.engines.memory import MemoryBudget, tokens_of
 from hfnb.engines.prefixes import Prefix
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_attention import KeysAndValues, Shared, attend_in, groups_of, reads_prefixes
 from hfnb.engines.torch_cache import RowCache, order_after_keep
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_padding import padded
 from hfnb.engines.torch_plan import Planner, prefill_tokens
 from hfnb.engines.torch_prefix import Prefixes
 from hfnb.engines.torch_sampling import choose, stopped_by_grammar
@@ -43,6 +44,8 @@ class DecoderBatch:
         self.shares_prefixes = reads_prefixes(loaded.model)
         """Whether prefixes are computed once; set to false to compare."""
         self._cache: RowCache | None = None
+        self._coming = 0
+        """How many rows a new cache should have room for."""
         self._last = torch.empty(0, dtype=torch.long)
         """The newest token of each row."""
         self._choosing = False
@@ -57,6 +60,7 @@ class DecoderBatch:
         if not self.rows and self._cache is not None:  # the next rows need other buffers
             self._let_go()
             self.budget.freed()
+        self._coming = self._rows_to_come(waiting, limit)
         if not self.shares_prefixes:
             return self._planner.take(waiting, self.rows, limit)
         if not self._planner.has_room(waiting, self.rows, limit):
@@ -68,6 +72,16 @@ class DecoderBatch:
         waiting[:] = [row for row in waiting if row not in taken]
         return group
 
+    def _rows_to_come(self, waiting: Sequence[Row], limit: int) -> int:
+        """Return how many rows will be decoded together, so that their cache need not grow.
+
+        On a CPU alone: only there a buffer takes memory no sooner than it is written.
+        """
+        if not waiting or self._loaded.device.type != "cpu":
+            return 0
+        fitting = self.budget.tokens_free() // max(1, tokens_of(waiting[-1]))
+        return min(limit, len(waiting), fitting)
+
     @torch.inference_mode()
     def start(self, group: list[Row]) -> Tokens:
         """Compute the prompts of a group and return each row's first token."""
@@ -77,18 +91,15 @@ class DecoderBatch:
             shared = [Shared.by(range(len(group)), self._layers_of(prefix, group[0]))]
         lengths = [row.own_tokens for row in group]
         longest = max(lengths)
-        ids = torch.full((len(group), longest), self._loaded.pad_id)
-        mask = torch.zeros((len(group), longest), dtype=torch.long)
-        for i, row in enumerate(group):
-            ids[i, longest - lengths[i] :] = torch.tensor(row.prompt_ids[row.shared_tokens :])
-            mask[i, longest - lengths[i] :] = 1
+        own = [row.prompt_ids[row.shared_tokens :] for row in group]
+        ids, mask = padded(own, self._loaded.pad_id, left=True)
         positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0) + group[0].shared_tokens
         filled = DynamicCache()
         with attend_in([(slice(0, len(group)), longest)], shared):
             logits = self._forward(ids, mask, positions, filled)
         tokens = choose(logits, group)
         if self._cache is None:
-            self._cache = RowCache(len(filled.layers), len(group))
+            self._cache = RowCache(len(filled.layers), max(self._coming, len(group)))
         last = torch.cat([self._last.to(tokens.device), tokens])
         self._cache.add(filled, lengths)
         self.rows, self._last = self.rows + group, last

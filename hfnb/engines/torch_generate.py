@@ -18,11 +18,12 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 
 from hfnb.engines.base import Completion, Delta
 from hfnb.engines.call import Call
-from hfnb.engines.memory import MemoryBudget, Room, held, tokens_of
+from hfnb.engines.memory import MemoryBudget, Room, held
 from hfnb.engines.row import Row
 from hfnb.engines.shortage import is_out_of_memory, let_go, no_memory_for
 from hfnb.engines.torch_grammar import mask_logits
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_padding import padded
 from hfnb.engines.torch_processors import thaw
 from hfnb.engines.torch_sampling import (
     RowRandom,
@@ -282,21 +283,15 @@ def _give(row: Row, token: int) -> None:
         row.call.woken.set()
 
 
-def padded(
+def begin_batch(
     loaded: TorchModel, batch: list[Row], *, left: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the prompts of a batch and their mask, [rows, longest], and begin its rows."""
+    """Begin the rows of a batch; return their prompts and the mask of these, [rows, longest]."""
     now = time.perf_counter()
-    longest = max(len(row.prompt_ids) for row in batch)
-    ids = torch.full((len(batch), longest), loaded.pad_id)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(batch):
+    for row in batch:
         row.begin(now)
         row.batch_rows = len(batch)
-        tokens = len(row.prompt_ids)
-        columns = slice(longest - tokens, None) if left else slice(tokens)
-        ids[i, columns] = torch.tensor(row.prompt_ids)
-        mask[i, columns] = 1
+    ids, mask = padded([row.prompt_ids for row in batch], loaded.pad_id, left=left)
     return ids.to(loaded.device), mask.to(loaded.device)
 
 
@@ -312,7 +307,7 @@ def count_batch(call: Call, batch: list[Row]) -> None:
 
 def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryBudget) -> None:
     """Compute a batch to its end and hand out its rows."""
-    ids, mask = padded(loaded, batch, left=loaded.is_decoder)
+    ids, mask = begin_batch(loaded, batch, left=loaded.is_decoder)
     longest = ids.shape[1]
     options, sampling = call.options, call.generation.sampling
     copies = _copies(options)
@@ -335,15 +330,15 @@ def _run_batch(loaded: TorchModel, call: Call, batch: list[Row], budget: MemoryB
     if _ended(call):
         return
     count_batch(call, batch)
-    begin = longest if loaded.is_decoder else len(batch[0].context_ids)
-    new = out[:, begin:].tolist()
+    before = longest if loaded.is_decoder else len(batch[0].context_ids)
+    new = out[:, before:].tolist()
     sequences = len(new) // len(batch)  # the best beams, where several were asked for
     for i, row in enumerate(batch):
         if row in call.unfinished:
             ends = [_ended_row(row, at, new[i * sequences + at]) for at in range(sequences)]
             call.unfinished.discard(row)
             call.out.extend(ends)
-        budget.ceiling.finished(tokens_of(row), held(batch))
+    budget.finished(batch, batch)
 
 
 def _ended_row(row: Row, beam: int, tokens: list[int]) -> Completion:

@@ -22,6 +22,7 @@ from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
 from hfnb.engines.torch_cache import RowCache, keep_rows, moves_of, order_after_keep
 from hfnb.engines.torch_model import TorchModel
+from hfnb.engines.torch_padding import padded
 from hfnb.engines.torch_plan import Planner, kv_bytes_per_token, weight_bytes_of_a_step
 from hfnb.engines.torch_sampling import choose, stopped_by_grammar
 from hfnb.errors import RowError
@@ -35,12 +36,7 @@ class _Group:
         self._choosing = False
         """Whether tokens are being drawn: a failure in the midst can't be taken back."""
         self._model = loaded.in_memory()
-        longest = max(len(row.prompt_ids) for row in rows)
-        ids = torch.full((len(rows), longest), loaded.pad_id)
-        mask = torch.zeros((len(rows), longest), dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row.prompt_ids)] = torch.tensor(row.prompt_ids)
-            mask[i, : len(row.prompt_ids)] = 1
+        ids, mask = padded([row.prompt_ids for row in rows], loaded.pad_id, left=False)
         self._mask = mask.to(loaded.device)
         encoder = self._model.get_encoder()
         self._source = encoder(
@@ -70,14 +66,16 @@ class _Group:
     def join(self, other: _Group) -> None:
         """Take over the rows of another group that has just begun."""
         wider = max(self._mask.shape[1], other._mask.shape[1])
+        layers: Sequence[Any] = self._cross.layers
+        others: Sequence[Any] = other._cross.layers
         cross = [
             (_stacked(mine.keys, new.keys, wider, 2), _stacked(mine.values, new.values, wider, 2))
-            for mine, new in zip(self._cross.layers, other._cross.layers, strict=True)
+            for mine, new in zip(layers, others, strict=True)
         ]
         source = _stacked(self._source, other._source, wider, 1)
         mask = _stacked(self._mask, other._mask, wider, 1)
         self._own.take_over(other._own)
-        for layer, (keys, values) in zip(self._cross.layers, cross, strict=True):
+        for layer, (keys, values) in zip(layers, cross, strict=True):
             layer.keys, layer.values = keys, values
         self._source, self._mask = source, mask
         self.last = torch.cat([self.last, other.last])
