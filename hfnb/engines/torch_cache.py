@@ -95,7 +95,7 @@ class RowCache(Cache):
 
     Args:
         layers: The number of layers of the model.
-        rows: How many rows to make room for at first.
+        rows: How many rows to make room for at first, if there is memory.
     """
 
     def __init__(self, layers: int, rows: int = 1) -> None:
@@ -227,18 +227,30 @@ class RowCache(Cache):
         if not self._layers[0].is_initialized:
             self._columns = columns + _ROOM
             self._room_for_rows = max(self._room_for_rows, rows)
-            for mine, new in zip(self._layers, like.layers, strict=True):
-                for name in ("keys", "values"):
-                    _, heads, _, size = getattr(new, name).shape
-                    shape = (self._room_for_rows, heads, self._columns, size)
-                    setattr(mine, name, _zeros(shape, getattr(new, name)))
-                mine.is_initialized = True
+            try:
+                self._make(like)
+            except MemoryError:  # then it grows as rows come
+                self._room_for_rows = rows
+                self._make(like)
             return
         if rows > self._room_for_rows:
             self._room_for_rows = max(rows, 2 * self._room_for_rows)
             self._resize(max(columns, self._columns))
         if columns > self._columns:
             self._resize(columns + max(_ROOM, columns // 4))
+
+    def _make(self, like: Any) -> None:
+        """Make the buffers, for keys and values in the shape of another cache's."""
+        made = [
+            [
+                _zeros((self._room_for_rows, each.shape[1], self._columns, each.shape[3]), each)
+                for each in (layer.keys, layer.values)
+            ]
+            for layer in like.layers
+        ]
+        for mine, buffers in zip(self._layers, made, strict=True):
+            mine.keys, mine.values = buffers
+            mine.is_initialized = True
 
     def _resize(self, columns: int) -> None:
         at, width = self._window, self._window.width

@@ -29,6 +29,9 @@ from hfnb.engines.torch_prefix import Prefixes
 from hfnb.engines.torch_sampling import choose, stopped_by_grammar
 from hfnb.errors import RowError
 
+_CLAIM = 0.25
+"""The share of free memory that a new cache may make room for before there are rows for it."""
+
 
 class DecoderBatch:
     """Rows that decode together, each with its own length; see `scheduler.Batch`."""
@@ -73,13 +76,15 @@ class DecoderBatch:
         return group
 
     def _rows_to_come(self, waiting: Sequence[Row], limit: int) -> int:
-        """Return how many rows will be decoded together, so that their cache need not grow.
+        """Return how many rows a new cache should have room for, so that it need not grow soon.
 
-        On a CPU alone: only there a buffer takes memory no sooner than it is written.
+        On a CPU alone: only there a buffer takes memory no sooner than it is written. A limit of
+        the process may count it at once.
         """
-        if not waiting or self._loaded.device.type != "cpu":
+        learned = self.budget.ceiling.tokens  # memory has run out before: take what is needed
+        if not waiting or learned is not None or self._loaded.device.type != "cpu":
             return 0
-        fitting = self.budget.tokens_free() // max(1, tokens_of(waiting[-1]))
+        fitting = int(self.budget.tokens_free() * _CLAIM) // max(1, tokens_of(waiting[-1]))
         return min(limit, len(waiting), fitting)
 
     @torch.inference_mode()
@@ -99,7 +104,8 @@ class DecoderBatch:
             logits = self._forward(ids, mask, positions, filled)
         tokens = choose(logits, group)
         if self._cache is None:
-            self._cache = RowCache(len(filled.layers), max(self._coming, len(group)))
+            rows, self._coming = max(self._coming, len(group)), 0
+            self._cache = RowCache(len(filled.layers), rows)
         last = torch.cat([self._last.to(tokens.device), tokens])
         self._cache.add(filled, lengths)
         self.rows, self._last = self.rows + group, last

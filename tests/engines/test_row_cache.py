@@ -168,3 +168,22 @@ def test_what_a_finished_row_left_behind_is_never_read_again() -> None:
         keys, values = cache.update(new, new, layer)
         assert keys.isfinite().all()
         assert values.isfinite().all()
+
+
+def test_where_there_is_no_memory_for_all_rows_it_begins_with_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, zeros = list[int](), torch_cache._zeros
+
+    def scarce(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        made.append(shape[0])
+        if shape[0] > 2 and len(made) > 1:
+            raise MemoryError
+        return zeros(shape, like)
+
+    monkeypatch.setattr(torch_cache, "_zeros", scarce)
+    cache, naive = RowCache(LAYERS, 64), Naive()
+    cache.add(filled_with([[1.0, 2.0], [3.0]]), [2, 1])
+    naive.rows = [[1.0, 2.0], [3.0]]
+    assert made == [64, 64, *[2] * 2 * LAYERS]
+    step(cache, naive, [4.0, 5.0])
