@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from hfnb.engines import batches
+from hfnb.engines import batches, openvino_paged
 from hfnb.engines.base import Work
 from tests.engines.reference import answers, texts
 from tests.engines.test_work import prompts_of, static_forwards
@@ -55,3 +57,24 @@ def test_a_tiny_model_decodes_more_rows_together() -> None:
     most = batches.openvino_step_tokens(engine("llama").info.parameters)
     assert work.batch_rows == len(prompts)
     assert work.forwards <= -(-work.prompt_tokens // most) + NEW + 1
+
+
+def test_tokens_are_read_in_one_piece_unless_somebody_looks_at_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, unread = list[int](), openvino_paged._unread
+
+    def counting(handle: Any) -> list[Any]:
+        outputs = unread(handle)
+        read.extend(len(each.generated_ids) for each in outputs)
+        return outputs
+
+    monkeypatch.setattr(openvino_paged, "_unread", counting)
+    prompts, rows, new = prompts_of(6, 8, 30), 6, 40
+    options = {"max_new_tokens": new, "min_new_tokens": new}
+    whole = texts(engine("llama"), prompts, **options)
+    # The first of each, what is read of all now and then, and the rest with the last.
+    assert rows <= len(read) < rows * new / 2
+    read.clear()
+    assert texts(engine("llama"), prompts, stop=["no such text"], **options) == whole
+    assert len(read) >= rows * (new - 1)
