@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import tried
 from measure import in_turn
 from peers import load
 from rivals import Rival, hfnb_run
@@ -29,6 +30,8 @@ def run() -> str:
             f"rows. The grid is {', '.join(map(str, ROWS))} rows together, and prompts of "
             f"{' and '.join(f'{each:,}' for each in PREFILL)} tokens in a forward pass. Target: at "
             "most 1.05.",
+            "",
+            tried.GRID,
         ]
     )
 
