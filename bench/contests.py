@@ -127,6 +127,7 @@ SECTIONS = {
             Match("PyTorch", LONG, _TORCH, {LANGCHAIN: 3.0, GENERATE_BATCH: 1.0}, 1),
             Match("OpenVINO", LONG, _OPENVINO, {LANGCHAIN_OPENVINO: 3.5, OPTIMUM: 3.0}),
         ],
+        tried.LONG,
     ),
     "translation": Section(
         "An encoder-decoder on PyTorch",

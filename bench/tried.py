@@ -44,3 +44,12 @@ run costs once is 15 to 20 ms: checks 1, the journal's new file 4 to 8, closing 
 all 256 rows together, in 13 steps in place of 29: 0.22 s in place of 0.27, where openvino_genai
 used directly takes 0.17. Nine tenths of that are GenAI's own steps. A template is rendered in
 35 µs a row on PyTorch, 22 on OpenVINO, and all rows are tokenised in one call."""
+
+LONG = """\
+Missed on PyTorch: three times LangChain's defaults, a figure that is asked of mixed lengths and is
+taken here too; eight prompts of equal length leave nothing to sort. 70% of the time are matrix
+products of the prompts, at 130 to 150 GFLOP/s in float32, 10% attention, 5% copies. On a quiet
+machine (2026-11-26) `hfnb.run` took 14.2 and 14.7 s, its engine alone 14.3 and 15.1, sorted
+`generate` 14.9 and 15.4: nothing beyond the engine. In bfloat16, which is hfnb's choice, it takes
+7.9 s. A cache that need not grow made no difference here. On OpenVINO all but 1% are GenAI's own
+steps; see the profile."""
