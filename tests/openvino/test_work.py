@@ -66,15 +66,15 @@ def test_tokens_are_read_in_one_piece_unless_somebody_looks_at_each(
 
     def counting(handle: Any) -> list[Any]:
         outputs = unread(handle)
-        read.extend(len(each.generated_ids) for each in outputs)
+        read.append(len(outputs))
         return outputs
 
     monkeypatch.setattr(openvino_paged, "_unread", counting)
     prompts, rows, new = prompts_of(6, 8, 30), 6, 40
-    options = {"max_new_tokens": new, "min_new_tokens": new}
+    options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new}
     whole = texts(engine("llama"), prompts, **options)
     # The first of each, what is read of all now and then, and the rest with the last.
-    assert rows <= len(read) < rows * new / 2
+    assert rows <= sum(map(bool, read)) < rows * new / 8
     read.clear()
     assert texts(engine("llama"), prompts, stop=["no such text"], **options) == whole
-    assert len(read) >= rows * (new - 1)
+    assert sum(map(bool, read)) >= rows * (new - 1)
