@@ -141,8 +141,8 @@ class PagedBatch:
         """Compute a step of every row, and return new tokens.
 
         Reading takes a part of the time of a small model's step. So of rows whose tokens nobody
-        looks at one by one, the first is read, which tells that the prompt is computed, and the
-        others in one piece with the last.
+        looks at one by one, only the first is read at once, which tells that the prompt is
+        computed; the others are read every `_READ_EVERY` steps and with the last.
 
         Raises:
             RuntimeError: It failed.

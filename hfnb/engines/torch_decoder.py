@@ -63,7 +63,8 @@ class DecoderBatch:
         if not self.rows and self._cache is not None:  # the next rows need other buffers
             self._let_go()
             self.budget.freed()
-        self._coming = self._rows_to_come(waiting, limit)
+        if self._cache is None:
+            self._coming = self._rows_to_come(waiting, limit)
         if not self.shares_prefixes:
             return self._planner.take(waiting, self.rows, limit)
         if not self._planner.has_room(waiting, self.rows, limit):
