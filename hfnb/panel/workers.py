@@ -139,8 +139,8 @@ class Workers:
         except Exception as error:
             self._post(on.LoadFailed(said(error)))
             return
+        session.use(llm)  # first: whoever sees it in the panel finds it in the session
         self._post(on.Loaded(llm, time.perf_counter() - began))
-        session.use(llm)
         give_back()
 
     def _unload(self, llm: HuggingFacePipeline) -> None:
