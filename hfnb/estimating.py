@@ -174,7 +174,8 @@ def estimate(
     lengths = prompt_tokens, max_new_tokens
     free = place.memory_free or 0
     most = _largest(needs, free, *lengths)
-    rows = max(1, min(needs.rows, most)) if batch_size == "auto" else int(batch_size)
+    usual = needs.rows.for_prompts_of(prompt_tokens)
+    rows = max(1, min(usual, most)) if batch_size == "auto" else int(batch_size)
     return Estimate(
         model=spec.model,
         backend=spec.backend,

@@ -51,7 +51,7 @@ class Needs:
     """The chances of all words, for each row."""
     pass_tokens: int
     """Tokens of one forward pass, unless a single prompt has more."""
-    rows: int
+    rows: batches.Rows
     """Rows that are computed together unless the caller says otherwise."""
     export: int = 0
     """The process that exports it."""

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from hfnb.engines.base import Completion, Delta, Prompt, Request, Work
+from hfnb.engines.batches import Rows
 from hfnb.engines.limits import new_token_limit, prompt_room
 from hfnb.engines.row import Row, RowState
 from hfnb.engines.shorten import shorten
@@ -74,7 +75,7 @@ class Call:
         generation: How to generate.
         options: The generation options in force.
         settings: What the engine made of them.
-        most_rows: The most rows at a time.
+        rows: How many rows to compute together.
         cancel: Set by another thread to end the call.
         stream: Whether pieces of text are wanted.
         work: Filled with what was computed.
@@ -88,7 +89,7 @@ class Call:
         options: dict[str, Any],
         settings: Settings,
         *,
-        most_rows: int,
+        rows: Rows,
         cancel: threading.Event,
         stream: bool,
         work: Work,
@@ -104,7 +105,7 @@ class Call:
         self.work = work
         self.eos_ids = model.eos_of(dict(generation.options))
         self.text = model.text_decoder(generation.keep_tokens)
-        self.most_rows = most_rows
+        self._together = rows
         self.waiting: list[Row] = []
         """Rows that nothing was computed of, sorted by length, the longest last."""
         self.fresh: deque[list[Row]] = deque()
@@ -132,7 +133,13 @@ class Call:
     @property
     def hungry(self) -> bool:
         """Whether it is time to draw requests."""
-        return self.more and not self.fresh and len(self.waiting) < self.most_rows
+        return self.more and not self.fresh and len(self.waiting) < self._together.most
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows to compute together at most, by the longest that waits."""
+        longest = self.waiting[-1].own_tokens if self.waiting else 0
+        return self._together.for_prompts_of(longest)
 
     @property
     def few(self) -> bool:

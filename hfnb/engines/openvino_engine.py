@@ -163,9 +163,9 @@ class OpenVINOEngine:
             generation,
             options,
             GenAISettings(generation, options),
-            most_rows=batches.openvino_rows(self.info.parameters)
+            rows=batches.openvino_rows(self.info.parameters)
             if batch_size == "auto"
-            else min(batch_size, _MOST_ROWS),
+            else batches.Rows(min(batch_size, _MOST_ROWS)),
             cancel=threading.Event() if cancel is None else cancel,
             stream=stream,
             work=work,

@@ -1,10 +1,10 @@
 """Attention for rows of different length that decode together on a CPU.
 
 `RowCache` reads the columns of its longest row for all of them, and reading keys and values is most
-of what attention costs in decoding. So rows are taken in a few groups, each with the columns of its
-own longest row. In half precision, where PyTorch's CPU kernel for a single query is slower than the
-one for float32 by more than the conversion costs, pieces that fit the processor's cache are
-converted first. transformers' SDPA attention does the rest.
+of what attention costs in decoding. So rows are taken in groups, each with the columns of its own
+longest row. In half precision, where PyTorch's CPU kernel for a single query is slower than the one
+for float32 by more than the conversion costs, groups fit the processor's cache and are converted
+first. transformers' SDPA attention does the rest.
 
 Rows that share a prefix have only their other tokens in the cache. The prefix stands once in a
 place of its own, where all of them read it together: attention to one part of the keys and to
@@ -26,11 +26,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "hfnb_groups"
-_GROUPS = 4
-_WORTH_IT = 0.85
-"""Groups are used where they read at most this share of what one group would."""
-_PIECE = 4_000_000
-"""Bytes of keys that are converted at a time."""
+_WASTE = 500_000
+"""Bytes of keys that cost as much to read, with their values, as one group more costs to start."""
+_CONVERTED = 4_000_000
+"""Bytes of keys that are converted at a time, once they are."""
 _HALF = (torch.bfloat16, torch.float16)
 _KERNEL = "_scaled_dot_product_flash_attention_for_cpu"
 
@@ -63,36 +62,61 @@ class Shared:
         return cls(neighbours if alone else torch.tensor(rows), layers)
 
 
-_reads: ContextVar[tuple[Sequence[Group], Sequence[Shared]]] = ContextVar(
-    "hfnb_attention_reads", default=((), ())
-)
+class _Reads:
+    """What attention reads: the last columns of each row, and prefixes that stand apart."""
+
+    def __init__(self, columns: Sequence[int] = (), shared: Sequence[Shared] = ()) -> None:
+        self.shared = shared
+        self._columns = columns
+        self._groups: dict[tuple[int, bool], list[Group]] = {}
+
+    def groups(self, key: torch.Tensor) -> list[Group]:
+        """Return the groups in which keys [rows, KV heads, columns, size] are read."""
+        column = key.shape[1] * key.shape[3] * 4  # bytes, in float32
+        kind = column, key.dtype in _HALF
+        if kind not in self._groups:  # layers are mostly alike
+            most = _CONVERTED // column if key.dtype in _HALF else None
+            self._groups[kind] = groups_of(self._columns, _WASTE // column, most)
+        return self._groups[kind]
 
 
-def groups_of(lengths: Sequence[int]) -> list[Group]:
-    """Divide rows, as they stand, into groups of rows with the length of their longest.
+_reads: ContextVar[_Reads] = ContextVar("hfnb_attention_reads")
+
+
+def groups_of(columns: Sequence[int], waste: int, most: int | None = None) -> list[Group]:
+    """Divide rows, as they stand, into groups that each read the columns of their widest row.
+
+    Args:
+        columns: How many columns each row has to read.
+        waste: How many columns a group may read in vain, all its rows together.
+        most: How many it may read, where it has more than one row.
 
     Example:
-        >>> groups_of([100, 90, 12, 10])
-        [(slice(0, 1, None), 100), (slice(1, 2, None), 90), (slice(2, 3, None), 12), \
-(slice(3, 4, None), 10)]
-        >>> groups_of([12, 12, 11, 12])
-        [(slice(0, 4, None), 12)]
+        >>> groups_of([100, 90, 12, 10], waste=20)
+        [(slice(0, 2, None), 100), (slice(2, 4, None), 12)]
+        >>> groups_of([12, 12, 11, 12], waste=20, most=30)
+        [(slice(0, 2, None), 12), (slice(2, 4, None), 12)]
     """
-    rows, longest = len(lengths), max(lengths)
-    size = -(-rows // _GROUPS)
-    slices = [slice(begin, min(begin + size, rows)) for begin in range(0, rows, size)]
-    groups = [(each, max(lengths[each])) for each in slices]
-    read = sum((each.stop - each.start) * width for each, width in groups)
-    return groups if read <= _WORTH_IT * rows * longest else [(slice(0, rows), longest)]
+    groups: list[Group] = []
+    begin = needed = widest = 0
+    for end, width in enumerate(columns):
+        read = max(widest, width) * (end - begin + 1)
+        too_many = most is not None and read > most
+        if end > begin and (read - needed - width > waste or too_many):
+            groups.append((slice(begin, end), widest))
+            begin, needed, widest = end, 0, 0
+        needed += width
+        widest = max(widest, width)
+    return [*groups, (slice(begin, len(columns)), widest)]
 
 
 @contextlib.contextmanager
-def attend_in(groups: Sequence[Group], shared: Sequence[Shared] = ()) -> Iterator[None]:
-    """Let a model's attention, inside this block, read each group's columns and shared prefixes.
+def attend_in(columns: Sequence[int], shared: Sequence[Shared] = ()) -> Iterator[None]:
+    """Let a model's attention, inside this block, read each row's last columns, and prefixes.
 
-    With several new tokens for each row, there is one group, whose tokens are all new.
+    Where there are several new tokens for each row, all its columns are read.
     """
-    before = _reads.set((groups, shared))
+    before = _reads.set(_Reads(columns, shared))
     try:
         yield
     finally:
@@ -138,18 +162,19 @@ def _attend(
 
     These are [rows, KV heads, columns, size]; what comes back is [rows, new, heads, size].
     """
-    groups, shared = _reads.get()
-    if shared:
+    reads, one_token = _reads.get(None), query.shape[2] == 1
+    if reads is not None and reads.shared:
+        groups = reads.groups(key) if one_token else [(slice(0, len(key)), key.shape[2])]
         scale = options.get("scaling") or query.shape[-1] ** -0.5
         layer: Any = module.layer_idx
-        layers = [(each.rows, *each.layers[layer]) for each in shared]
+        layers = [(each.rows, *each.layers[layer]) for each in reads.shared]
         out = _attend_with_prefixes(query, key, value, attention_mask, scale, groups, layers)
         return out.transpose(1, 2).contiguous(), None
-    if not groups or query.shape[2] != 1:
+    if reads is None or not one_token:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     half = query.dtype in _HALF
     parts = []
-    for rows, width in _pieces(groups, key) if half else groups:
+    for rows, width in reads.groups(key):
         q, k, v = query[rows], key[rows, :, -width:], value[rows, :, -width:]
         if half:
             q, k, v = q.float(), k.float(), v.float()
@@ -173,7 +198,7 @@ def _attend_with_prefixes(
     one_token = query.shape[2] == 1
     half = one_token and query.dtype in _HALF
     parts = []
-    for rows, width in _pieces(groups, key) if half else groups:
+    for rows, width in groups:
         q, k, v = query[rows], key[rows, :, -width:], value[rows, :, -width:]
         if half:
             q, k, v = q.float(), k.float(), v.float()
@@ -228,11 +253,3 @@ def _attend_and_weigh(
         scale=scale,
     )
     return out.reshape(query.shape), weight.reshape(rows, heads, new)
-
-
-def _pieces(groups: Sequence[Group], key: torch.Tensor) -> Iterator[Group]:
-    """Cut groups into pieces whose keys fit the cache when they are converted to float32."""
-    for rows, width in groups:
-        size = max(1, _PIECE // (key.shape[1] * width * key.shape[3] * 4))
-        for begin in range(rows.start, rows.stop, size):
-            yield slice(begin, min(begin + size, rows.stop)), width

@@ -20,7 +20,7 @@ from hfnb.engines.memory import MemoryBudget, tokens_of
 from hfnb.engines.prefixes import Prefix
 from hfnb.engines.row import Row
 from hfnb.engines.scheduler import Tokens
-from hfnb.engines.torch_attention import KeysAndValues, Shared, attend_in, groups_of, reads_prefixes
+from hfnb.engines.torch_attention import KeysAndValues, Shared, attend_in, reads_prefixes
 from hfnb.engines.torch_cache import RowCache, order_after_keep
 from hfnb.engines.torch_model import TorchModel
 from hfnb.engines.torch_padding import padded
@@ -101,7 +101,7 @@ class DecoderBatch:
         ids, mask = padded(own, self._loaded.pad_id, left=True)
         positions = (mask.cumsum(dim=-1) - 1).clamp_(min=0) + group[0].shared_tokens
         filled = DynamicCache()
-        with attend_in([(slice(0, len(group)), longest)], shared):
+        with attend_in([longest] * len(group), shared):
             logits = self._forward(ids, mask, positions, filled)
         tokens = choose(logits, group)
         if self._cache is None:
@@ -122,7 +122,7 @@ class DecoderBatch:
         before = [row.shared_tokens for row in self.rows]
         positions = (torch.tensor(cache.lengths) + torch.tensor(before)).unsqueeze(-1)
         # Each row also reads the column that this step writes.
-        with attend_in(groups_of([length + 1 for length in cache.lengths]), self._shared()):
+        with attend_in([length + 1 for length in cache.lengths], self._shared()):
             logits = self._forward(self._last.unsqueeze(-1), mask, positions, cache)
         self._choosing = True
         self._last = choose(logits, self.rows)

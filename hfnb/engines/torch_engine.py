@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from hfnb.engines import loaded as in_memory
 from hfnb.engines.base import Chat, Completion, Delta, EngineInfo, Prompt, Request, Work
+from hfnb.engines.batches import Rows
 from hfnb.engines.call import Call
 from hfnb.engines.folder_identity import identity_of
 from hfnb.engines.loaded import reload
@@ -92,7 +93,7 @@ class TorchEngine:
             generation,
             options,
             TorchSettings(self.loaded, generation, options),
-            most_rows=auto_rows(self.loaded) if batch_size == "auto" else batch_size,
+            rows=auto_rows(self.loaded) if batch_size == "auto" else Rows(batch_size),
             cancel=threading.Event() if cancel is None else cancel,
             stream=stream,
             work=work,

@@ -169,6 +169,6 @@ def _dtype(loaded: TorchModel) -> torch.dtype:
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
-def auto_rows(loaded: TorchModel) -> int:
+def auto_rows(loaded: TorchModel) -> batches.Rows:
     """Return how many rows to decode together."""
     return batches.torch_rows(loaded.device.type, loaded.parameters)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from hfnb.engines import call
+from hfnb.engines import call, torch_engine
 from hfnb.engines.base import Chat, Completion, Engine, Message, Request, Work
+from hfnb.engines.batches import Rows
 from hfnb.engines.torch_engine import TorchEngine
 from hfnb.errors import EngineError, ModelError, PromptTooLongError
 from hfnb.spec import GenerationSpec
@@ -275,6 +276,17 @@ def test_rows_together_take_as_many_forwards_as_the_longest_alone(engine: Engine
     assert work.prompt_tokens == 8 * llama.count_tokens(prompts[0])
     assert work.new_tokens == 80
     assert work.recomputed_rows == 0
+
+
+def test_long_prompts_wait_while_more_short_ones_decode_together(
+    engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama = engine("llama")
+    monkeypatch.setattr(torch_engine, "auto_rows", lambda _: Rows(200, prompts=2000))
+    for prompt, most in (("a b c", 200), ("a b c d " * 40, 64)):
+        work = Work()
+        texts(llama, [f"{i} {prompt}" for i in range(210)], max_new_tokens=2, work=work)
+        assert work.batch_rows == most
 
 
 def test_padding_stays_small_since_prompts_of_one_length_go_together(engine: Engines) -> None:
