@@ -286,7 +286,7 @@ def test_long_prompts_wait_while_more_short_ones_decode_together(
     for prompt, most in (("a b c", 200), ("a b c d " * 40, 64)):
         work = Work()
         texts(llama, [f"{i} {prompt}" for i in range(210)], max_new_tokens=2, work=work)
-        assert work.batch_rows == most
+        assert 0.75 * most < work.batch_rows <= most
 
 
 def test_padding_stays_small_since_prompts_of_one_length_go_together(engine: Engines) -> None:
