@@ -67,6 +67,30 @@ def in_turn(
     return [Timing(name, tuple(seconds)) for name, seconds in taken.items()]
 
 
+def beside_the_best(
+    grid: Sequence[tuple[str, Callable[[Any], object]]],
+    mine: tuple[str, Callable[[Any], object]],
+    choose_on: Iterable[Any],
+    inputs: Iterable[Any],
+    keep: dict[str, list[Any]] | None = None,
+) -> tuple[Timing, Timing]:
+    """Time what is best of a grid in turn with one more candidate.
+
+    The best is chosen by runs of its own: of many runs that take equally long the fastest is so by
+    luck, and would not be so again.
+
+    Args:
+        grid: Names, and what is timed.
+        mine: What the best is timed with.
+        choose_on: Inputs to choose the best on.
+        inputs: Inputs to time the two on.
+        keep: Filled with what the two returned.
+    """
+    chosen = min(in_turn(grid, choose_on), key=lambda each: each.median).name
+    best, other = in_turn([(chosen, dict(grid)[chosen]), mine], inputs, keep)
+    return best, other
+
+
 def machine() -> str:
     """Return one line about the machine: processor, cores, memory, system."""
     import psutil
