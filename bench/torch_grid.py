@@ -27,10 +27,10 @@ def run() -> str:
             *(_line(workload) for workload in (MIXED, SHORT, STOPPED, LONG)),
             "",
             f"The grid is {', '.join(map(str, ROWS))} rows together, and prompts of "
-            f"{' and '.join(f'{each:,}' for each in PREFILL)} tokens in a forward pass. Its best is "
-            f"chosen by {CHOOSING} rounds, and runs in turn with hfnb's choice in {ROUNDS} more, "
-            "each with new rows, in bfloat16, which is hfnb's own choice here. Target: at most "
-            "1.05.",
+            f"{' and '.join(f'{each:,}' for each in PREFILL)} tokens in a forward pass. Its best "
+            f"is chosen by {CHOOSING} rounds, and runs in turn with hfnb's choice in {ROUNDS} "
+            "more, each with new rows, in bfloat16, which is hfnb's own choice here. Target: at "
+            "most 1.05.",
             "",
             tried.GRID,
         ]
