@@ -181,7 +181,13 @@ class Counter:
     def progress(self) -> Progress:
         """Return how far all of them are."""
         done = min(self._total, self._before + self._now)
-        return Progress(done, self._total, self._failed, time.perf_counter() - self._began)
+        return Progress(
+            done,
+            self._total,
+            self._failed,
+            time.perf_counter() - self._began,
+            answered=done - self._failed,
+        )
 
 
 def keep_speeds(found: Comparison) -> None:

@@ -167,5 +167,5 @@ class _Open:
     def end(self) -> None:
         """Show what they did together."""
         if self._ended:
-            done, _, failed, elapsed_s, reused = map(sum, zip(*self._ended, strict=True))
-            self._display.close(Progress(done, done, failed, elapsed_s, reused))
+            done, _, failed, elapsed_s, reused, answered = map(sum, zip(*self._ended, strict=True))
+            self._display.close(Progress(done, done, failed, elapsed_s, reused, answered))

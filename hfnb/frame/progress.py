@@ -29,12 +29,14 @@ class Progress(NamedTuple):
     elapsed_s: float
     """Seconds since the run began."""
     reused: int = 0
-    """Rows among `done` that an earlier run has answered."""
+    """Rows among `done` that an earlier run has ended."""
+    answered: int = 0
+    """Rows among `done` that this run has answered: no failed ones, and none without a prompt."""
 
     @property
     def rows_per_s(self) -> float:
         """Rows answered in a second, so far; of identical ones, each counts."""
-        return self._a_second(self.done - self.reused - self.failed)
+        return self._a_second(self.answered)
 
     @property
     def left_s(self) -> float | None:
@@ -49,7 +51,7 @@ class Progress(NamedTuple):
         """Return one line: rows, rate, time left, failures."""
         total = "" if self.total is None else f"/{self.total:,}"
         parts = [f"{self.done:,}{total} rows"]
-        if self.done > self.reused + self.failed:
+        if self.answered:
             parts.append(f"{number(self.rows_per_s)} rows/s")
         if self.total is not None and self.done >= self.total:
             parts.append(duration(self.elapsed_s))

@@ -118,7 +118,14 @@ class Run:
         """Return how far the run is."""
         until = time.perf_counter() if self._ended is None else self._ended
         store = self.store
-        return Progress(store.done, store.size, store.failed, until - self._start, store.reused)
+        return Progress(
+            store.done,
+            store.size,
+            store.failed,
+            until - self._start,
+            store.reused,
+            store.answered,
+        )
 
     def wait(self, display: Display, warn: Callable[[str], Any] | None = None) -> None:
         """Wait for the end, drawing meanwhile. Starts the worker where `start` has not.

@@ -34,6 +34,8 @@ class RowStore:
         self.failed = 0
         self.reused = 0
         """Rows whose answers are an earlier run's."""
+        self.answered = 0
+        """Rows that are ok, and `reused` no answer."""
         self._lock = threading.Lock()
         self.outputs = Outputs(size)
         self.errors: dict[int, RowError] = {}
@@ -150,6 +152,7 @@ class RowStore:
         self.done += other.done
         self.failed += other.failed
         self.reused += other.reused
+        self.answered += other.answered
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -165,6 +168,7 @@ class RowStore:
             self.done += 1
             self.failed += status == _ERROR
             self.reused += bool(self._earlier[at])
+            self.answered += status == _OK and not self._earlier[at]
 
     def table(self, index: pd.Index, at: Sequence[int] | None = None) -> pd.DataFrame:
         """Return one line a row.

@@ -127,7 +127,7 @@ class _Stream:
         self._schema = with_columns(source.schema.empty_table(), no_arrow_columns(job)).schema
         self._open: list[_Open] = []
         self._began = time.perf_counter()
-        self._kept = self._done = self._failed = self._reused = 0
+        self._kept = self._done = self._failed = self._reused = self._answered = 0
         self._measured: RunStats | None = None
         self._complete = False
 
@@ -251,6 +251,7 @@ class _Stream:
         self._done += progress.done
         self._failed += progress.failed
         self._reused += progress.reused
+        self._answered += progress.answered
         self._measured = combine([stats] if self._measured is None else [self._measured, stats])
 
     def _stop(self) -> None:
@@ -276,6 +277,7 @@ class _Stream:
             self._failed + sum(each.failed for each in open_ones),
             time.perf_counter() - self._began,
             self._kept + self._reused + sum(each.reused for each in open_ones),
+            self._answered + sum(each.answered for each in open_ones),
         )
 
     def _result(self) -> PartsResult:

@@ -18,6 +18,7 @@ class Under(NamedTuple):
     done: int
     failed: int
     reused: int
+    answered: int
 
 
 class Board:
@@ -93,9 +94,9 @@ def told_to_stop(board: Any, block: str, progress: Progress | None = None) -> bo
     """Post how far a block is, and return whether to stop. Without a board nothing stops it."""
     import ray
 
-    under = Under(0, 0, 0)
+    under = Under(0, 0, 0, 0)
     if progress is not None:
-        under = Under(progress.done, progress.failed, progress.reused)
+        under = Under(progress.done, progress.failed, progress.reused, progress.answered)
     # The board may be starting again: a block is worth more than its progress.
     with contextlib.suppress(ray.exceptions.RayError):
         return bool(ray.get(board.post.remote(block, under), timeout=Poster._WAIT_S))

@@ -110,7 +110,8 @@ class DatasetRun:
         self._errors: list[pd.DataFrame] = []
         self._manifest: Mapping[str, Any] = {}
         self._began = time.perf_counter()
-        self._done = self._failed = self._reused = self._cancelled = 0
+        self._done = self._failed = self._cancelled = 0
+        self._reused = self._answered = 0
 
     def run(self, display: Display) -> DatasetResult:
         """Run, and wait for the end; raises what `PartsRun.run` does."""
@@ -161,6 +162,7 @@ class DatasetRun:
         self._cancelled += report.stats.cancelled
         self._failed += report.stats.failed
         self._reused += report.stats.from_journal
+        self._answered += report.stats.ok - report.stats.from_journal
 
     def _progress(self, under: Mapping[str, Under]) -> Progress:
         now, limit, rows = list(under.values()), self._checked.limit, self._source.rows
@@ -170,6 +172,7 @@ class DatasetRun:
             self._failed + sum(each.failed for each in now),
             time.perf_counter() - self._began,
             self._reused + sum(each.reused for each in now),
+            self._answered + sum(each.answered for each in now),
         )
 
     def _result(self, *, complete: bool) -> DatasetResult:

@@ -102,6 +102,7 @@ class FrameRun:
             store.failed + sum(each.failed for each in under),
             wall,
             store.reused + sum(each.reused for each in under),
+            store.answered + sum(each.answered for each in under),
         )
 
     def wait(self, display: Display, warn: Callable[[str], Any] | None = None) -> None:

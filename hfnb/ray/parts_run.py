@@ -86,7 +86,8 @@ class PartsRun:
         self._parts: Parts | None = None
         self._locked = contextlib.ExitStack()
         self._began = time.perf_counter()
-        self._kept = self._done = self._failed = self._reused = self._came = 0
+        self._kept = self._done = self._failed = self._came = 0
+        self._reused = self._answered = 0
         self._none: RunStats | None = None
         self._complete = False
 
@@ -174,6 +175,7 @@ class PartsRun:
         self._done += outcome.lines.num_rows - report.stats.cancelled
         self._failed += report.stats.failed
         self._reused += report.stats.from_journal
+        self._answered += report.stats.ok - report.stats.from_journal
         self._tally.add(report)
 
     def _progress(self, under: Mapping[str, Under]) -> Progress:
@@ -184,6 +186,7 @@ class PartsRun:
             self._failed + sum(each.failed for each in now),
             time.perf_counter() - self._began,
             self._kept + self._reused + sum(each.reused for each in now),
+            self._answered + sum(each.answered for each in now),
         )
 
     def _result(self) -> PartsResult:

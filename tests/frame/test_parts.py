@@ -457,7 +457,10 @@ def test_the_total_of_an_iterator_is_known_at_its_end(tmp_path: Path) -> None:
     engine = hfnb.EchoEngine(delay_s=0.002)
     run_parts(frames_of(0, 600), tmp_path / "out", engine, progress=seen.append)
     assert {each.total for each in seen[:-1]} == {None}
-    assert str(hfnb.Progress(1234, None, 0, 27.4)) == "1,234 rows · 45.0 rows/s · 0 failed"
+    assert (
+        str(hfnb.Progress(1234, None, 0, 27.4, answered=1234))
+        == "1,234 rows · 45.0 rows/s · 0 failed"
+    )
     assert seen[-1].total == seen[-1].done == 600
 
 

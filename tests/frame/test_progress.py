@@ -26,10 +26,13 @@ from hfnb.frame.progress import Log, Progress, Terminal, display_for, duration, 
 @pytest.mark.parametrize(
     ("progress", "text"),
     [
-        (Progress(120, 400, 0, 30.77), "120/400 rows · 3.9 rows/s · 1 min 12 s left · 0 failed"),
+        (
+            Progress(120, 400, 0, 30.77, 0, 120),
+            "120/400 rows · 3.9 rows/s · 1 min 12 s left · 0 failed",
+        ),
         (Progress(0, 400, 0, 3.0), "0/400 rows · 0 failed"),
         (Progress(0, 0, 0, 0.0), "0/0 rows · 0 ms · 0 failed"),
-        (Progress(400, 400, 12, 4.0), "400/400 rows · 97.0 rows/s · 4 s · 12 failed"),
+        (Progress(400, 400, 12, 4.0, 0, 388), "400/400 rows · 97.0 rows/s · 4 s · 12 failed"),
         (Progress(1_000, 1_000_000, 1_000, 1.0), None),
     ],
 )
@@ -41,7 +44,21 @@ def test_progress_reads_as_one_line(progress: Progress, text: str | None) -> Non
 def test_progress_before_any_time_has_passed_has_no_rate() -> None:
     """It divided by zero."""
     assert Progress(1, 2, 0, 0.0).left_s is None
-    assert str(Progress(1, 2, 0, 0.0)) == "1/2 rows · 0 rows/s · 0 failed"
+    assert str(Progress(1, 2, 0, 0.0, answered=1)) == "1/2 rows · 0 rows/s · 0 failed"
+
+
+def test_the_rate_is_of_rows_that_this_run_has_answered() -> None:
+    """Rows without a prompt counted, and failed ones that a retry kept were taken off twice."""
+    df = pd.DataFrame({"a": ["x", None, "y", None, "z", "x"]})
+    seen: list[Progress] = []
+    engine = hfnb.EchoEngine(delay_s=0.01, fail=lambda prompt: prompt == "y")
+    options: dict[str, Any] = {"nulls": "skip", "journal": False, "progress": seen.append}
+    result = hfnb.run(df, "{a}", hfnb.HuggingFacePipeline(engine=engine), **options)
+    last = seen[-1]
+    assert (last.done, last.failed, last.answered) == (6, 1, 3)
+    assert result.stats.rows_per_s * result.stats.wall_s == pytest.approx(3)
+    again = result.retry([0]).progress()
+    assert (again.done, again.failed, again.reused, again.answered) == (6, 1, 5, 1)
 
 
 @pytest.mark.parametrize(
