@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,24 @@ def test_a_contest_counts_what_agrees_and_by_how_much(bench: Callable[[str], Any
     def wrong_once(prompts: list[str]) -> list[str]:
         return ["?", *prompts[1:]]
 
+    def slow(prompts: list[str]) -> list[str]:
+        time.sleep(0.1)
+        return prompts
+
+    contest.CLOSE = 1000.0
     candidates = [
+        contest.Candidate("slow", slow),
         contest.Candidate("wrong once", wrong_once, 2.0),
         contest.Candidate("other rows", echo, workload=workload),
         contest.Candidate("hfnb", echo),
     ]
     outcome = contest.contest(workload, candidates, rounds=2)
-    assert outcome.same == [4, None, 6]
+    assert outcome.same == [6, 4, None, 6]
+    assert [len(each.seconds) for each in outcome.timings] == [2, 6, 6, 6]
     assert outcome.rows == 6
     assert outcome.ratio("hfnb") == 1.0
     rows = outcome.table().splitlines()[4:]
-    assert [row.split(" | ")[0] for row in rows] == ["| wrong once", "| hfnb"]
+    assert [row.split(" | ")[0] for row in rows] == ["| slow", "| wrong once", "| hfnb"]
     assert "other rows" in contest.overhead("these", outcome, 2)
 
 
