@@ -5,6 +5,7 @@ Each round has new prompts, so that no cache of beginnings has them.
 
 from __future__ import annotations
 
+import tried
 from contest import Candidate, Outcome, contest, overhead
 from openvino_floor import Floor, floor_of
 from peers import (
@@ -53,6 +54,8 @@ def run() -> str:
             "```",
             "",
             overhead("its engine", outcome, 3),
+            "",
+            tried.OPENVINO,
         ]
     )
 

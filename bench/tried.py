@@ -56,3 +56,10 @@ machine (2026-11-26) `hfnb.run` took 14.2 and 14.7 s, its engine alone 14.3 and 
 `generate` 14.9 and 15.4: nothing beyond the engine. In bfloat16, which is hfnb's choice, it takes
 7.9 s. A cache that need not grow made no difference here. On OpenVINO all but 1% are GenAI's own
 steps; see the profile."""
+
+OPENVINO = """\
+Missed (2026-11-26): 3.5 times LangChain on OpenVINO, and three times optimum-intel, by 4 and 6%.
+hfnb takes as long as openvino_genai used directly to within 2%, and both are at three quarters of
+what the machine's own matrix product would give; the section on the profile shows where the rest
+goes. What a step computes was tried from 256 to 1,024 tokens (the section on the grid): hfnb's
+choice is within 4% of the best. Weights in int8 take 0.92 of the time, and answer otherwise."""
