@@ -65,7 +65,7 @@ class Shared:
 class _Reads:
     """What attention reads: the last columns of each row, and prefixes that stand apart."""
 
-    def __init__(self, columns: Sequence[int] = (), shared: Sequence[Shared] = ()) -> None:
+    def __init__(self, columns: Sequence[int], shared: Sequence[Shared]) -> None:
         self.shared = shared
         self._columns = columns
         self._groups: dict[tuple[int, bool], list[Group]] = {}
