@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -131,8 +132,10 @@ def overhead(of: str, outcome: Outcome, most: float) -> str:
     """
     beside, mine = outcome.timings[-2:]
     more = mine.median / beside.median - 1
-    least = min(mine.seconds) / min(beside.seconds) - 1
+    pairs = [own / its - 1 for own, its in zip(mine.seconds, beside.seconds, strict=False)]
     return (
         f"{beside.name}: {beside.median:.2f} s ({beside.spread}). What hfnb takes beyond {of}: "
-        f"{more:+.1%} by the medians, {least:+.1%} by the fastest (target: at most {most:g}%)."
+        f"{more:+.1%} by the medians, {statistics.median(pairs):+.1%} by the median of "
+        f"{len(pairs)} rounds of their own ({min(pairs):+.1%} to {max(pairs):+.1%}; target: at "
+        f"most {most:g}%)."
     )

@@ -120,6 +120,7 @@ SECTIONS = {
             Match("PyTorch", DUPLICATES, (SORTED, GENERATE_BATCH), rounds=2, less=UNIQUE),
             Match("OpenVINO", DUPLICATES, (OPTIMUM, GENAI), rounds=3, less=UNIQUE),
         ],
+        tried.DUPLICATES,
     ),
     "long": Section(
         "Long prompts",

@@ -27,9 +27,16 @@ thread of OpenMP is no faster (1.86 s beside 1.79).
 
 Missed on OpenVINO (2026-11-26): openvino_genai used directly. Of a run eight to nine tenths are
 GenAI's own steps, and in these its store of prefixes, which the direct use leaves off and which
-few-shot prompts need, takes 0.04 s of 0.6. The rest: rendering and tokenising 0.035, reading tokens
-0.03 (with a row's last token; 0.06 while they were read at each step), handing rows over 0.03, the
-texts 0.01, the journal 0.05. More tokens a step (2,048, 4,096) change nothing."""
+few-shot prompts need, takes 0.03 s of 0.6. `step` keeps Python's lock while it computes, so nothing
+of ours can go on beside it, the journal's thread included. And what goes on between steps makes the
+steps themselves slower, since OpenVINO's threads go to sleep: with 3 ms of nothing between them,
+the 30 steps of 1,000 rows took 0.51 s in place of 0.475. The direct use does all of its own work
+before the first step and after the last, and hands out no row before all are there. Ours, in ms
+per 1,000 rows: drawing, rendering and tokenising 28, handing rows over 27, looking who has ended
+and reading tokens 15 (24 while first tokens were read at once for rows that none waits for), the
+texts 7, all else 20, and the journal 50. Rows and tokens of a step, by the medians of 10 rounds:
+256 rows and 1,024 tokens 0.69 s; 256 and 512, 0.72; 128 and 512, 0.74; 64 and 256, 0.92. Keys and
+values (and all else) in float32, one thread, prompts that are not split: slower, all three."""
 
 GRID = """\
 Until 2026-11-26 models of 20 to 500 M parameters had 64 rows together, and hfnb's choice took 1.23
@@ -63,3 +70,8 @@ hfnb takes as long as openvino_genai used directly to within 2%, and both are at
 what the machine's own matrix product would give; the section on the profile shows where the rest
 goes. What a step computes was tried from 256 to 1,024 tokens (the section on the grid): hfnb's
 choice is within 4% of the best. Weights in int8 take 0.92 of the time, and answer otherwise."""
+
+DUPLICATES = """\
+Missed on PyTorch by the medians, and not told apart from noise: both compute the same 32 rows in
+the same batches (the tests count forward passes and tokens), and what the other 32 rows add, their
+hash and a line in the journal, takes about 2 ms of 8 s."""

@@ -94,6 +94,22 @@ def test_a_contest_counts_what_agrees_and_by_how_much(bench: Callable[[str], Any
     assert "other rows" in contest.overhead("these", outcome, 2)
 
 
+def test_what_hfnb_takes_beyond_its_engine_is_told_round_by_round(
+    bench: Callable[[str], Any],
+) -> None:
+    contest, measure = bench("contest"), bench("measure")
+    # A machine that is half as fast in the second round: the rounds say +10%, whichever is slow.
+    timings = [
+        measure.Timing("alone", (1.0, 2.0, 1.0, 1.0)),
+        measure.Timing("hfnb", (1.1, 2.2, 1.1, 2.2)),
+    ]
+    outcome = contest.Outcome(None, [], timings, [], 0)
+    said = contest.overhead("its engine", outcome, 3)
+    assert "alone: 1.00 s (1-2)" in said
+    assert "+65.0% by the medians, +10.0% by the median of 4 rounds" in said
+    assert "(+10.0% to +120.0%; target: at most 3%)" in said
+
+
 def test_the_steps_of_the_profile_compute_every_token_once(bench: Callable[[str], Any]) -> None:
     schedule = bench("openvino_profile").schedule
     lengths, new, most = [50, 20, 7, 1], 6, 32

@@ -140,9 +140,9 @@ class PagedBatch:
     def step(self) -> Tokens:
         """Compute a step of every row, and return new tokens.
 
-        Reading takes a part of the time of a small model's step. So of rows whose tokens nobody
-        looks at one by one, only the first is read at once, which tells that the prompt is
-        computed; the others are read every `_READ_EVERY` steps and with the last.
+        Reading takes a part of the time of a small model's step. So where nobody looks at a row's
+        tokens one by one, they are read every `_READ_EVERY` steps and with the last. The first,
+        which tells that the prompt is computed, is read at once if other rows may wait for that.
 
         Raises:
             RuntimeError: It failed.
@@ -163,7 +163,7 @@ class PagedBatch:
                         raise MemoryError("OpenVINO's store of keys and values was too small")
                     outputs = handle.read_all()
                     self._ended.append((row, None))
-                elif every or row.call.by_token or not row.new_ids:
+                elif every or row.call.by_token or self._beginnings.is_computing(row):
                     outputs = _unread(handle)
                 else:
                     continue
@@ -255,6 +255,10 @@ class Beginnings:
             self._coming.setdefault(block, row)
         self._blocks[row] = blocks
         return None
+
+    def is_computing(self, row: Row) -> bool:
+        """Whether a beginning is being computed with a row, for which others may wait."""
+        return row in self._blocks
 
     def computed(self, row: Row) -> None:
         """Note that a row's whole prompt is computed."""

@@ -95,14 +95,29 @@ class GenAISettings:
         if generation.grammar is not None:
             text = grammar_text(generation.grammar)
             self._structure = openvino_genai.StructuredOutputConfig(grammar=text)
+        self._made: dict[int, Any] = {}
+        """Configs by the most new tokens: without a seed, rows have them in common."""
 
     def state_of(self, row: Row) -> PagedState:
         """Return what is kept for a row."""
         return PagedState(_seed_of(row, self._generation.seed) if self._generation.sampling else 0)
 
     def config_of(self, row: Row) -> Any:
-        """Return a row's generation config."""
-        options, generation = self._options, self._generation
+        """Return a row's generation config, which OpenVINO GenAI copies."""
+        if not self._generation.sampling:
+            if row.most_new not in self._made:
+                self._made[row.most_new] = self._config(row)
+            return self._made[row.most_new]
+        assert isinstance(row.state, PagedState)
+        config = self._config(row)
+        config.do_sample = True
+        config.temperature = self._generation.temperature
+        config.rng_seed = row.state.seed
+        return config
+
+    def _config(self, row: Row) -> Any:
+        """Make a config for greedy decoding."""
+        options = self._options
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens = row.most_new
         if row.call.eos_ids:
@@ -113,11 +128,6 @@ class GenAISettings:
         for name in _PASSED:
             if options.get(name):
                 setattr(config, name, options[name])
-        if generation.sampling:
-            assert isinstance(row.state, PagedState)
-            config.do_sample = True
-            config.temperature = generation.temperature
-            config.rng_seed = row.state.seed
         if self._structure is not None:
             config.structured_output_config = self._structure
         return config
