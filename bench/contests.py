@@ -33,6 +33,7 @@ from workloads import (
 )
 
 _TORCH = (LANGCHAIN, DATASET, SORTED, GENERATE_BATCH)
+_EVERY = dict.fromkeys((SORTED, GENERATE_BATCH, OPTIMUM, GENAI), 1.0)
 _OPENVINO = (LANGCHAIN_OPENVINO, OPTIMUM, CTRANSLATE2_INT8, GENAI)
 
 
@@ -117,8 +118,8 @@ SECTIONS = {
     "duplicates": Section(
         "Half of the rows are duplicates",
         [
-            Match("PyTorch", DUPLICATES, (SORTED, GENERATE_BATCH), rounds=2, less=UNIQUE),
-            Match("OpenVINO", DUPLICATES, (OPTIMUM, GENAI), rounds=3, less=UNIQUE),
+            Match("PyTorch", DUPLICATES, (SORTED, GENERATE_BATCH), _EVERY, 2, less=UNIQUE),
+            Match("OpenVINO", DUPLICATES, (OPTIMUM, GENAI), _EVERY, 3, less=UNIQUE),
         ],
         tried.DUPLICATES,
     ),
@@ -126,7 +127,7 @@ SECTIONS = {
         "Long prompts",
         [
             Match("PyTorch", LONG, _TORCH, {LANGCHAIN: 3.0, GENERATE_BATCH: 1.0}, 1),
-            Match("OpenVINO", LONG, _OPENVINO, {LANGCHAIN_OPENVINO: 3.5, OPTIMUM: 3.0}),
+            Match("OpenVINO", LONG, _OPENVINO, {LANGCHAIN_OPENVINO: 3.5, OPTIMUM: 3.0, GENAI: 1.0}),
         ],
         tried.LONG,
     ),
@@ -146,8 +147,10 @@ SECTIONS = {
     "half_billion": Section(
         "A model of 500 M parameters",
         [
-            Match("PyTorch", HALF_BILLION, (SORTED, GENERATE_BATCH), rounds=1, dtype="bfloat16"),
-            Match("OpenVINO", HALF_BILLION, (OPTIMUM, GENAI)),
+            Match("PyTorch", HALF_BILLION, (SORTED, GENERATE_BATCH), _EVERY, 1, "bfloat16"),
+            Match("OpenVINO", HALF_BILLION, (OPTIMUM, GENAI), _EVERY),
         ],
+        "In bfloat16 the rounding, which differs with a batch's shape, tips rows over whose "
+        "likeliest tokens are nearly equal; see the note on prompts of mixed length.",
     ),
 }
