@@ -142,7 +142,8 @@ class PagedBatch:
 
         Reading takes a part of the time of a small model's step. So where nobody looks at a row's
         tokens one by one, they are read every `_READ_EVERY` steps and with the last. The first,
-        which tells that the prompt is computed, is read at once if other rows may wait for that.
+        which tells that the prompt is computed, is read at once after prompts of a block or more:
+        other rows may wait for them, and the budget counts what they hold.
 
         Raises:
             RuntimeError: It failed.
@@ -163,7 +164,7 @@ class PagedBatch:
                         raise MemoryError("OpenVINO's store of keys and values was too small")
                     outputs = handle.read_all()
                     self._ended.append((row, None))
-                elif every or row.call.by_token or self._beginnings.is_computing(row):
+                elif every or row.call.by_token or _begins_to_answer(row):
                     outputs = _unread(handle)
                 else:
                     continue
@@ -256,10 +257,6 @@ class Beginnings:
         self._blocks[row] = blocks
         return None
 
-    def is_computing(self, row: Row) -> bool:
-        """Whether a beginning is being computed with a row, for which others may wait."""
-        return row in self._blocks
-
     def computed(self, row: Row) -> None:
         """Note that a row's whole prompt is computed."""
         if row not in self._blocks:
@@ -295,6 +292,11 @@ def _blocks_of(row: Row) -> list[int]:
             before = hash((before, *ids[end - BLOCK : end]))
             state.blocks.append(before)
     return state.blocks
+
+
+def _begins_to_answer(row: Row) -> bool:
+    """Whether a row of a long prompt has no token yet."""
+    return not row.new_ids and len(row.prompt_ids) > BLOCK
 
 
 def _unread(handle: Any) -> list[Any]:
