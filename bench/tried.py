@@ -33,10 +33,10 @@ steps themselves slower, since OpenVINO's threads go to sleep: with 3 ms of noth
 the 30 steps of 1,000 rows took 0.51 s in place of 0.475. The direct use does all of its own work
 before the first step and after the last, and hands out no row before all are there. Ours, in ms
 per 1,000 rows: drawing, rendering and tokenising 28, handing rows over 27, looking who has ended
-and reading tokens 15 (24 while first tokens were read at once for rows that none waits for), the
-texts 7, all else 20, and the journal 50. Rows and tokens of a step, by the medians of 10 rounds:
-256 rows and 1,024 tokens 0.69 s; 256 and 512, 0.72; 128 and 512, 0.74; 64 and 256, 0.92. Keys and
-values (and all else) in float32, one thread, prompts that are not split: slower, all three."""
+and reading tokens 15 (24 while first tokens were read at once after short prompts too), the texts
+7, all else 20, and the journal 50. Rows and tokens of a step, by the medians of 10 rounds: 256 rows
+and 1,024 tokens 0.69 s; 256 and 512, 0.72; 128 and 512, 0.74; 64 and 256, 0.92. Keys and values
+(and all else) in float32, one thread, prompts that are not split: slower, all three."""
 
 GRID = """\
 Until 2026-11-26 models of 20 to 500 M parameters had 64 rows together, and hfnb's choice took 1.23

@@ -35,7 +35,7 @@ from num2words import num2words
 df = pd.DataFrame({"i": range(1000, 1400)})
 df["french"] = [num2words(number, lang="fr") for number in df["i"]]
 hfnb.Panel(df, "What is the number {i} in french?", model="hfnb/numbers-fr", max_new_tokens=32)"""
-WIDTH, NARROW, HEIGHT = 1280, 560, 1760
+WIDTH, NARROW, HEIGHT = 1280, 560, 1790
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from hfnb.engines.memory import MemoryBudget
 from hfnb.engines.openvino_device import reason_of
 from hfnb.engines.openvino_load import parameters_of, weight_bytes_of
 from hfnb.engines.openvino_model import OpenVINOModel
-from hfnb.engines.openvino_paged import PagedBatch
+from hfnb.engines.openvino_paged import STORE_BLOCK, PagedBatch, Pipeline
 from hfnb.engines.openvino_settings import GenAISettings, not_taken
 from hfnb.engines.openvino_signals import own_signal_stack
 from hfnb.engines.scheduler import Scheduler
@@ -38,8 +38,6 @@ _KV_SHARE = 0.4
 _GIGABYTE = 1024**3
 _FINE = 4
 """Gigabytes below which the store of keys and values is measured out in blocks."""
-_BLOCK_TOKENS = 32
-"""Tokens in a block on a CPU."""
 _LEAST_BLOCKS = 16
 
 
@@ -233,26 +231,34 @@ def _pipeline(
     config: Mapping[str, Any],
     step_tokens: int,
     token_bytes: int,
-) -> Any:
+) -> Pipeline:
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.max_num_seqs = _MOST_ROWS
     scheduler.max_num_batched_tokens = step_tokens
-    if not device.startswith("GPU"):  # there OpenVINO takes what it needs of the GPU's own memory
-        store = int(hardware.memory_free() * _KV_SHARE)
-        scheduler.cache_size = max(1, store // _GIGABYTE)
-        if token_bytes and store < _FINE * _GIGABYTE:  # whole gigabytes would be too coarse
-            scheduler.cache_size = 0
-            scheduler.num_kv_blocks = max(_LEAST_BLOCKS, store // (_BLOCK_TOKENS * token_bytes))
     scheduler.enable_prefix_caching = True
+    blocks = None
+    if not device.startswith("GPU"):  # there OpenVINO takes what it needs of the GPU's own memory
+        blocks = _size_store(scheduler, token_bytes)
     make = openvino_genai.ContinuousBatchingPipeline
     try:
         with own_signal_stack():
             if tokenizer is None or tokenizer == folder:
-                return make(str(folder), scheduler, device, dict(config))
+                return Pipeline(make(str(folder), scheduler, device, dict(config)), blocks)
             vocabulary = openvino_genai.Tokenizer(str(tokenizer))
-            return make(str(folder), vocabulary, scheduler, device, **config)
+            return Pipeline(make(str(folder), vocabulary, scheduler, device, **config), blocks)
     except RuntimeError as error:
         raise ModelFilesError(
             f"OpenVINO could not load {folder}: {reason_of(error)}. Export the model again, or "
             "use backend='pytorch'."
         ) from error
+
+
+def _size_store(scheduler: Any, token_bytes: int) -> int | None:
+    """Set how large the store of keys and values may become; return in how many blocks."""
+    store, block = int(hardware.memory_free() * _KV_SHARE), STORE_BLOCK * token_bytes
+    if block and store < _FINE * _GIGABYTE:  # whole gigabytes would be too coarse
+        scheduler.cache_size = 0
+        scheduler.num_kv_blocks = max(_LEAST_BLOCKS, store // block)
+        return int(scheduler.num_kv_blocks)
+    scheduler.cache_size = max(1, store // _GIGABYTE)
+    return int(scheduler.cache_size) * _GIGABYTE // block if block else None

@@ -13,13 +13,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
 import openvino_genai
 
-from hfnb.engines.memory import MemoryBudget
+from hfnb.engines.memory import MemoryBudget, tokens_of
 from hfnb.engines.openvino_settings import PagedState
 from hfnb.engines.openvino_signals import own_signal_stack
 from hfnb.engines.row import Row
@@ -31,6 +31,8 @@ _RUNNING = openvino_genai.GenerationStatus.RUNNING.value
 _IGNORED = openvino_genai.GenerationStatus.IGNORED.value
 BLOCK = 64
 """Tokens of a beginning that are worth waiting for; OpenVINO keeps blocks of 16 or 32."""
+STORE_BLOCK = 32
+"""Tokens in a block of the store of keys and values, on a CPU."""
 _MOST_KNOWN = 100_000
 """Blocks that are remembered as computed; OpenVINO itself forgets the oldest."""
 _MOST_PASSED = 1024
@@ -39,26 +41,35 @@ _READ_EVERY = 32
 """Steps after which the tokens of all rows are read, to know how much they hold."""
 _DRAIN_STEPS = 8
 """Steps in which a sound pipeline has let go of all cancelled rows; it takes one or two."""
+_SURE = 64
+"""Rows that are taken even if the store could not hold what they may become: most end sooner."""
+
+
+class Pipeline(NamedTuple):
+    """An ``openvino_genai.ContinuousBatchingPipeline``, and what its store can hold."""
+
+    pipeline: Any
+    blocks: int | None
+    """The most blocks of its store; ``None`` where that is not known."""
 
 
 class PagedBatch:
     """The requests that a pipeline has; see `hfnb.engines.scheduler.Batch`.
 
     Args:
-        make: Makes an ``openvino_genai.ContinuousBatchingPipeline``; called again where a failure
-            has left one that can't go on.
+        make: Makes a pipeline; called again where a failure has left one that can't go on.
         closed: What to say once the batch is closed.
         budget: How much memory rows may take.
     """
 
     pads = False
 
-    def __init__(self, make: Callable[[], Any], closed: str, budget: MemoryBudget) -> None:
+    def __init__(self, make: Callable[[], Pipeline], closed: str, budget: MemoryBudget) -> None:
         self.budget = budget
         self._make = make
         self._closed_message = closed
         self._pipeline: Any = None
-        self._pipeline = make()
+        self._pipeline, self._most_blocks = make()
         self._closed = False
         self._lock = threading.RLock()
         """A pipeline takes one call at a time, and `close` may come from any thread."""
@@ -84,7 +95,9 @@ class PagedBatch:
     def take(self, waiting: list[Row], limit: int) -> list[Row]:
         """Take as many rows as there are places for, the longest first.
 
-        Rows whose next tokens are just being computed, for another row, stay where they are.
+        Rows whose next tokens are just being computed, for another row, stay where they are. Of
+        more than `_SURE` rows, those stay that the store has no place for: OpenVINO would take
+        them, drop others in the midst of their answers, and compute these again.
         """
         free = limit - len(self._handles)
         if free <= 0:
@@ -96,14 +109,17 @@ class PagedBatch:
         group: list[Row] = []
         passed: list[Row] = []
         awaited: set[Row] = set()
+        blocks = sum(map(_store_blocks, self._handles))
         while waiting and len(group) < free and len(passed) < _MOST_PASSED:
             row = waiting.pop()
             before = self._beginnings.begin(row)
-            if before is None and not room.take(row):
-                self._beginnings.leave(row)
-                waiting.append(row)
-                break
             if before is None:
+                blocks += _store_blocks(row)
+                rows = len(self._handles) + len(group) + 1
+                if not (self._can_store(rows, blocks) and room.take(row)):
+                    self._beginnings.leave(row)
+                    waiting.append(row)
+                    break
                 group.append(row)
             else:
                 passed.append(row)
@@ -111,6 +127,10 @@ class PagedBatch:
         waiting += reversed(passed)
         # The pipeline computes prompts in this order.
         return sorted(group, key=lambda row: row not in awaited) if awaited else group
+
+    def _can_store(self, rows: int, blocks: int) -> bool:
+        """Whether there may be so many rows, which may come to need so many blocks."""
+        return self._most_blocks is None or rows <= _SURE or blocks <= self._most_blocks
 
     def _make_room(self, waiting: list[Row]) -> None:
         """Between rows, give back a store that has taken the memory which the next row needs.
@@ -142,7 +162,8 @@ class PagedBatch:
 
         Reading takes a part of the time of a small model's step. So where nobody looks at a row's
         tokens one by one, they are read every `_READ_EVERY` steps and with the last. The first,
-        which tells that the prompt is computed, is read at once if other rows may wait for that.
+        which tells that the prompt is computed, is read at once after prompts of a block or more:
+        other rows may wait for them, and the budget counts what they hold.
 
         Raises:
             RuntimeError: It failed.
@@ -163,7 +184,7 @@ class PagedBatch:
                         raise MemoryError("OpenVINO's store of keys and values was too small")
                     outputs = handle.read_all()
                     self._ended.append((row, None))
-                elif every or row.call.by_token or self._beginnings.is_computing(row):
+                elif every or row.call.by_token or _begins_to_answer(row):
                     outputs = _unread(handle)
                 else:
                     continue
@@ -229,7 +250,7 @@ class PagedBatch:
         if self._closed:
             raise ModelError(self._closed_message)
         if self._pipeline is None:
-            self._pipeline = self._make()
+            self._pipeline, self._most_blocks = self._make()
             self._beginnings = Beginnings()
             self._stored = False
         return self._pipeline
@@ -255,10 +276,6 @@ class Beginnings:
             self._coming.setdefault(block, row)
         self._blocks[row] = blocks
         return None
-
-    def is_computing(self, row: Row) -> bool:
-        """Whether a beginning is being computed with a row, for which others may wait."""
-        return row in self._blocks
 
     def computed(self, row: Row) -> None:
         """Note that a row's whole prompt is computed."""
@@ -295,6 +312,16 @@ def _blocks_of(row: Row) -> list[int]:
             before = hash((before, *ids[end - BLOCK : end]))
             state.blocks.append(before)
     return state.blocks
+
+
+def _store_blocks(row: Row) -> int:
+    """Return the most blocks that a row can come to need."""
+    return -(-tokens_of(row) // STORE_BLOCK)
+
+
+def _begins_to_answer(row: Row) -> bool:
+    """Whether a row of a long prompt has no token yet."""
+    return not row.new_ids and len(row.prompt_ids) > BLOCK
 
 
 def _unread(handle: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hfnb.engines import memory, openvino_engine
+from hfnb.engines import memory, openvino_engine, openvino_paged
 from hfnb.engines.base import Work
 from hfnb.engines.row import Row
 from hfnb.errors import EngineError
@@ -36,8 +36,12 @@ def full(llama: Any, fits: Callable[[int], bool]) -> list[Pipeline]:
         made.append(pipeline)
         return pipeline
 
+    def anew() -> tuple[Pipeline, int | None]:
+        real, blocks = make()
+        return watched(real), blocks
+
     batch._pipeline = watched(batch._pipeline)
-    batch._make = lambda: watched(make())
+    batch._make = anew
     return made
 
 
@@ -135,6 +139,25 @@ def test_a_small_machine_gets_a_small_store(monkeypatch: pytest.MonkeyPatch) -> 
     texts(llama, PROMPTS[:2], max_new_tokens=4)
     size = llama._batch._pipeline.get_metrics().cache_size_in_bytes
     assert 0 < size <= 0.4 * 400_000 * 1024
+
+
+def test_more_rows_than_are_sure_are_taken_while_the_store_has_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenVINO takes any number, and computes those again that it has had to drop."""
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino_engine.hardware, "memory_free", lambda: 0)
+        patch.setattr(openvino_engine, "_LEAST_BLOCKS", 40)
+        llama = load(exported("llama"))
+    prompts = [f"row {row}" for row in range(60)]
+    new = openvino_paged.STORE_BLOCK  # beside the prompt: two blocks a row
+    options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new}
+    for sure, rows in ((8, 20), (30, 30)):
+        monkeypatch.setattr(openvino_paged, "_SURE", sure)
+        work = Work()
+        found = texts(llama, prompts, work=work, **options)
+        assert work.batch_rows == rows
+        assert found == texts(engine("llama"), prompts, **options)
 
 
 @pytest.mark.slow
