@@ -65,11 +65,12 @@ machine (2026-11-26) `hfnb.run` took 14.2 and 14.7 s, its engine alone 14.3 and 
 steps; see the profile."""
 
 OPENVINO = """\
-Missed (2026-11-26): 3.5 times LangChain on OpenVINO, and three times optimum-intel, by 4 and 6%.
-hfnb takes as long as openvino_genai used directly to within 2%, and both are at three quarters of
-what the machine's own matrix product would give; the section on the profile shows where the rest
-goes. What a step computes was tried from 256 to 1,024 tokens (the section on the grid): hfnb's
-choice is within 4% of the best. Weights in int8 take 0.92 of the time, and answer otherwise."""
+Missed (2026-11-26): 3.5 times LangChain on OpenVINO by 4%, and three times optimum-intel by 6% in
+one run and by 17% in the next. hfnb takes as long as openvino_genai used directly to within 2%, and
+both are at 75 to 79% of what the machine's own matrix product would give; the section on the
+profile shows where the rest goes. What a step computes was tried from 256 to 1,024 tokens (the
+section on the grid): hfnb's choice is near the best. Weights in int8 take 0.9 of the time, and
+answer otherwise."""
 
 DUPLICATES = """\
 Missed on PyTorch by the medians, and not told apart from noise: both compute the same 32 rows in
