@@ -121,7 +121,6 @@ SECTIONS = {
             Match("PyTorch", DUPLICATES, (SORTED, GENERATE_BATCH), _EVERY, 2, less=UNIQUE),
             Match("OpenVINO", DUPLICATES, (OPTIMUM, GENAI), _EVERY, 3, less=UNIQUE),
         ],
-        tried.DUPLICATES,
     ),
     "long": Section(
         "Long prompts",

@@ -81,16 +81,20 @@ def through(rival: Rival) -> Callable[[Path], list[str]]:
 
 
 def folder_to_folder(llm: object) -> Callable[[Path], list[str]]:
-    """Return `hfnb.run` from a file to a folder, which reads and writes piece by piece."""
+    """Return `hfnb.run` from a file to a folder, which reads and writes piece by piece.
+
+    Its journal is empty each time, as in `rivals.hfnb_run`.
+    """
     import hfnb
 
     def call(source: Path) -> list[str]:
-        with tempfile.TemporaryDirectory() as out:
+        with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as folder:
             result = hfnb.run(
                 source,
                 "{prompt}",
                 llm,
                 out=out,
+                journal=Path(folder) / "journal",
                 chat=True,
                 max_new_tokens=SHORT.new_tokens,
                 progress=False,
