@@ -19,6 +19,20 @@ STEP = 32
 NEW = 8
 
 
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many outputs were found each time that a row which goes on had any to read."""
+    read, unread = list[int](), openvino_paged._unread
+
+    def counting(handle: Any) -> list[Any]:
+        outputs = unread(handle)
+        read.extend([len(outputs)] if outputs else [])
+        return outputs
+
+    monkeypatch.setattr(openvino_paged, "_unread", counting)
+    return read
+
+
 def test_prompts_of_mixed_length_fill_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     work, prompts = Work(), prompts_of(16, 8, 200)
     tokens = sum(map(engine("llama").count_tokens, prompts))
@@ -59,38 +73,20 @@ def test_a_tiny_model_decodes_more_rows_together() -> None:
     assert work.forwards <= -(-work.prompt_tokens // most) + NEW + 1
 
 
-def test_tokens_are_read_in_one_piece_unless_somebody_looks_at_each(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    read, unread = list[int](), openvino_paged._unread
-
-    def counting(handle: Any) -> list[Any]:
-        outputs = unread(handle)
-        read.append(len(outputs))
-        return outputs
-
-    monkeypatch.setattr(openvino_paged, "_unread", counting)
+def test_tokens_are_read_in_one_piece_unless_somebody_looks_at_each(read: list[int]) -> None:
     prompts, rows, new = prompts_of(6, 8, 30), 6, 40
     options: dict[str, Any] = {"max_new_tokens": new, "min_new_tokens": new}
     whole = texts(engine("llama"), prompts, **options)
     # Of all rows now and then, in one of 32 steps; the rest comes with the last.
-    assert rows <= sum(map(bool, read)) <= 2 * rows
+    assert rows <= len(read) <= 2 * rows
     read.clear()
     assert texts(engine("llama"), prompts, stop=["no such text"], **options) == whole
-    assert sum(map(bool, read)) >= rows * (new - 1)
+    assert len(read) >= rows * (new - 1)
 
 
 def test_first_tokens_are_read_at_once_after_long_prompts(
-    monkeypatch: pytest.MonkeyPatch,
+    read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, unread = list[int](), openvino_paged._unread
-
-    def counting(handle: Any) -> list[Any]:
-        outputs = unread(handle)
-        read.extend([len(outputs)] if outputs else [])
-        return outputs
-
-    monkeypatch.setattr(openvino_paged, "_unread", counting)
     monkeypatch.setattr(openvino_paged, "_READ_EVERY", 10**9)
     begins = "once more " * 12
     texts(engine("llama"), [f"{begins}{i}" for i in range(4)], max_new_tokens=4, min_new_tokens=4)
