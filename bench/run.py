@@ -54,7 +54,7 @@ EVERY = BENCHES | ASKED_FOR
 _HEAD = """# Results
 
 Each section says when it ran, on what, with which versions, and the command. `make bench` runs all
-of them, in about an hour and a half; `make bench ARGS="short chat"` runs some. Figures that
+of them, in about two hours; `make bench ARGS="short chat"` runs some. Figures that
 disappoint stand here too.
 """
 _NO_GPU = """
