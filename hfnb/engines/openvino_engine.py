@@ -257,8 +257,9 @@ def _size_store(scheduler: Any, token_bytes: int) -> int | None:
     """Set how large the store of keys and values may become; return in how many blocks."""
     store, block = int(hardware.memory_free() * _KV_SHARE), STORE_BLOCK * token_bytes
     if block and store < _FINE * _GIGABYTE:  # whole gigabytes would be too coarse
-        scheduler.cache_size = 0
-        scheduler.num_kv_blocks = max(_LEAST_BLOCKS, store // block)
-        return int(scheduler.num_kv_blocks)
-    scheduler.cache_size = max(1, store // _GIGABYTE)
-    return int(scheduler.cache_size) * _GIGABYTE // block if block else None
+        blocks = max(_LEAST_BLOCKS, store // block)
+        scheduler.cache_size, scheduler.num_kv_blocks = 0, blocks
+        return blocks
+    gigabytes = max(1, store // _GIGABYTE)
+    scheduler.cache_size = gigabytes
+    return gigabytes * _GIGABYTE // block if block else None
