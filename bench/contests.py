@@ -33,8 +33,9 @@ from workloads import (
 )
 
 _TORCH = (LANGCHAIN, DATASET, SORTED, GENERATE_BATCH)
-_EVERY = dict.fromkeys((SORTED, GENERATE_BATCH, OPTIMUM, GENAI), 1.0)
 _OPENVINO = (LANGCHAIN_OPENVINO, OPTIMUM, CTRANSLATE2_INT8, GENAI)
+_NO_SLOWER = dict.fromkeys((SORTED, GENERATE_BATCH, OPTIMUM, GENAI), 1.0)
+"""Targets: no slower than any of these."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +119,8 @@ SECTIONS = {
     "duplicates": Section(
         "Half of the rows are duplicates",
         [
-            Match("PyTorch", DUPLICATES, (SORTED, GENERATE_BATCH), _EVERY, 2, less=UNIQUE),
-            Match("OpenVINO", DUPLICATES, (OPTIMUM, GENAI), _EVERY, 3, less=UNIQUE),
+            Match("PyTorch", DUPLICATES, (SORTED, GENERATE_BATCH), _NO_SLOWER, 2, less=UNIQUE),
+            Match("OpenVINO", DUPLICATES, (OPTIMUM, GENAI), _NO_SLOWER, 3, less=UNIQUE),
         ],
     ),
     "long": Section(
@@ -146,11 +147,10 @@ SECTIONS = {
     "half_billion": Section(
         "A model of 500 M parameters",
         [
-            Match("PyTorch", HALF_BILLION, (SORTED, GENERATE_BATCH), _EVERY, 1, "bfloat16"),
-            Match("OpenVINO", HALF_BILLION, (OPTIMUM, GENAI), _EVERY),
+            Match("PyTorch", HALF_BILLION, (SORTED, GENERATE_BATCH), _NO_SLOWER, 1, "bfloat16"),
+            Match("OpenVINO", HALF_BILLION, (OPTIMUM, GENAI), _NO_SLOWER),
         ],
         "In bfloat16 the rounding, which differs with a batch's shape, tips rows over whose "
-        "likeliest tokens are nearly equal; see the note on prompts of mixed length. With OpenVINO "
-        "nearly all of the time is its own steps, here as there.",
+        "likeliest tokens are nearly equal; see the note on prompts of mixed length.",
     ),
 }
